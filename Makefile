@@ -1,0 +1,52 @@
+# Everything a developer or CI types. Needs Python 3.11+, make and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DELETE_ON_ERROR:
+.PHONY: run install check format test test-all lock
+
+run: .venv/.runtime  ## start everything on one machine, on one port
+	$(BIN)/tidings up
+
+install: .venv/.development
+
+check: .venv/.development  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/coverage run -m pytest -q tests/unit
+	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'
+
+format: .venv/.development
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: .venv/.development  ## everything, with real embedded NATS and PostgreSQL
+	$(BIN)/python -m pytest -m "not long"
+
+test-all: .venv/.development  ## and what takes minutes
+	$(BIN)/python -m pytest
+
+lock: .venv/.development  ## resolve pyproject.toml again
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --no-emit-find-links --group build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --no-emit-find-links --group dev pyproject.toml -o requirements-dev.lock
+
+# Modules without I/O: every branch is covered by tests/unit.
+PURE := shared/jmap/*,shared/log/event.py,shared/log/cursor.py
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Tidings needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.runtime: requirements.lock pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/.development: requirements-dev.lock .venv/.runtime
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@

@@ -1,0 +1,122 @@
+"""The event of the log: one committed mutation of one account, and the account's other states.
+
+Because each event carries every state of its account, the last event of an account is its
+snapshot: what changed since a cursor is answered by that one event (docs/adr/0001).
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+
+class OrderedState(msgspec.Struct, frozen=True, array_like=True):
+    """A state token and the place of its change in the account's history.
+
+    `order` is comparable within one (account, type) only: the greater one is the newer.
+    """
+
+    state: str
+    order: int
+
+
+class CarriedState(msgspec.Struct, frozen=True, array_like=True):
+    """A state that the event did not change, and the sequence of the event that did."""
+
+    state: str
+    order: int
+    sequence: int
+
+
+States: TypeAlias = Mapping[str, OrderedState]
+"""Type name -> state; what a mutation moved, or all that an account has."""
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What made the change, for the people who look for it later; nothing decides on it."""
+
+    method: str | None = None
+    request_id: str | None = None
+    principal: str | None = None
+    traceparent: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """An event's body; its sequence is its place in the stream and not in the body.
+
+    `changed` took effect with this event. `at` is the commit's time, RFC 3339 in UTC with
+    milliseconds.
+    """
+
+    changed: dict[str, OrderedState]
+    unchanged: dict[str, CarriedState]
+    at: str
+    cause: Cause = Cause()
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event and its sequence in the stream."""
+
+    sequence: int
+    event: Event
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    return _encoder.encode(event)
+
+
+def decode_event(body: bytes) -> Event:
+    """Raises msgspec.ValidationError or msgspec.DecodeError for what is no event."""
+    return _decoder.decode(body)
+
+
+def newest(first: States, second: States) -> dict[str, OrderedState]:
+    """Per type the state of the greater order; on equal orders that of `first`."""
+    merged = dict(first)
+    for type_name, state in second.items():
+        known = merged.get(type_name)
+        if known is None or state.order > known.order:
+            merged[type_name] = state
+    return merged
+
+
+def next_event(
+    previous: StoredEvent | None, states: States, *, at: str, cause: Cause
+) -> Event | None:
+    """The event to append after `previous`, or None when nothing in `states` is newer.
+
+    A type whose order is not greater than the known one is left out, so appending anything
+    twice, late or out of order never takes an account back.
+    """
+    known = {} if previous is None else _carried(previous)
+    changed = {
+        type_name: state
+        for type_name, state in states.items()
+        if type_name not in known or state.order > known[type_name].order
+    }
+    if not changed:
+        return None
+    unchanged = {name: carried for name, carried in known.items() if name not in changed}
+    return Event(changed=changed, unchanged=unchanged, at=at, cause=cause)
+
+
+def changed_since(stored: StoredEvent, since: int) -> dict[str, str]:
+    """Type -> state of what took effect after the sequence `since`; 0 gives the whole account."""
+    return {
+        type_name: carried.state
+        for type_name, carried in _carried(stored).items()
+        if carried.sequence > since
+    }
+
+
+def _carried(stored: StoredEvent) -> dict[str, CarriedState]:
+    """Every state of the account, with the sequence that it has from now on."""
+    fresh = {
+        type_name: CarriedState(state.state, state.order, stored.sequence)
+        for type_name, state in stored.event.changed.items()
+    }
+    return {**stored.event.unchanged, **fresh}

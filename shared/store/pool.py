@@ -1,0 +1,40 @@
+"""The PostgreSQL pool.
+
+`jsonb` crosses it as bytes of JSON, which each module decodes by its own shape.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+
+_JSONB_VERSION = b"\x01"  # the first byte of jsonb's binary format
+
+
+@asynccontextmanager
+async def open_pool(dsn: str, *, connections_max: int = 10) -> AsyncIterator[asyncpg.Pool]:
+    """A pool that connects when it is first used, so it may be made before the server is up."""
+    pool = asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=connections_max,
+        init=_set_codecs,
+        command_timeout=30,  # seconds
+        server_settings={"application_name": "tidings"},
+    )
+    async with pool:
+        yield pool
+
+
+async def _set_codecs(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda body: _JSONB_VERSION + body,
+        decoder=lambda data: data[1:],
+    )
