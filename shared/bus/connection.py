@@ -1,0 +1,155 @@
+"""A NATS connection that cannot go deaf.
+
+nats-py 2.16 ends its read loop, silently and for good, on an exception in the error callback and
+on a PONG that nobody waits for any more; and it sends what was published before a reconnect after
+it, when the caller has long been told of a failure. `_Client` closes these holes. Its `flush`,
+`drain` and JetStream context are not used (docs/adr/0005).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+_log = logging.getLogger(__name__)
+
+_SERVER_VERSION_MIN = (2, 15, 1)  # older ones ignore fields that they do not know
+
+
+class BusUnavailableError(Exception):
+    """NATS could not be reached, or did not answer in time; a request may have taken effect."""
+
+
+class ServerTooOldError(Exception):
+    """The NATS server would ignore fields that the log depends on."""
+
+
+class _Client(Client):
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():  # its waiter timed out or was cancelled
+            self._pongs.pop(0)
+            self._pings_outstanding = 0
+            return
+        await super()._process_pong()
+
+    async def _attempt_reconnect(self) -> None:
+        # Whoever published these was or will be told that it failed; a rolled-back log must not
+        # get them before it was checked.
+        self._pending.clear()
+        self._pending_data_size = 0
+        await super()._attempt_reconnect()
+
+
+class Bus:
+    """One connection. It reconnects by itself; `generation` counts its connections."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.generation = 0
+        self._listeners: list[Callable[[], None]] = []
+        self._closed = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self.client.is_connected)
+
+    def on_connection_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` on the loop after each loss and each return of the connection."""
+        self._listeners.append(listener)
+
+    async def publish(
+        self, subject: str, body: bytes, *, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Hand to the connection; raises BusUnavailableError at once while there is none."""
+        try:
+            await self.client.publish(subject, body, reply=reply, headers=headers)
+        except NatsError as error:
+            raise BusUnavailableError(f"not published: {error!r}") from error
+
+    async def request(self, subject: str, body: bytes, *, timeout_seconds: float) -> bytes:
+        """Raises BusUnavailableError when nobody answers in time, or nobody listens at all."""
+        try:
+            message = await self.client.request(subject, body, timeout=timeout_seconds)
+        except (NatsError, TimeoutError) as error:
+            raise BusUnavailableError(f"no answer to {subject}: {error!r}") from error
+        return bytes(message.data)
+
+    async def closed(self) -> None:
+        """Wait for the end that the client does not come back from, such as a refused login."""
+        await self._closed.wait()
+
+    async def _changed(self) -> None:
+        self.generation += 1
+        for listener in self._listeners:
+            listener()
+
+    async def _end(self) -> None:
+        self._closed.set()
+
+
+@asynccontextmanager
+async def open_bus(url: str, *, name: str, connect_seconds: float = 30) -> AsyncIterator[Bus]:
+    """Connect to one of the comma-separated servers of `url`.
+
+    Raises BusUnavailableError when none answers in `connect_seconds`, ServerTooOldError.
+    """
+    client = _Client()
+    bus = Bus(client)
+    options: dict[str, Any] = {
+        "servers": url.split(","),
+        "name": name,
+        "error_cb": _report,
+        "disconnected_cb": bus._changed,  # noqa: SLF001 - its own module
+        "reconnected_cb": bus._changed,  # noqa: SLF001
+        "closed_cb": bus._end,  # noqa: SLF001
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.25,
+        "ping_interval": 5,
+        "max_outstanding_pings": 2,
+        "pending_size": 0,  # publishing without a connection fails at once
+    }
+    try:
+        async with asyncio.timeout(connect_seconds):
+            await client.connect(**options)
+    except (TimeoutError, NatsError, OSError) as error:
+        await _close(client)
+        raise BusUnavailableError(
+            f"no NATS server at {_without_password(url)}: {error!r}"
+        ) from error
+    try:
+        _require_version(client)
+        yield bus
+    finally:
+        await _close(client)
+
+
+async def _report(error: Exception) -> None:
+    """nats-py's read loop ends when this raises, so it must not."""
+    _log.warning("nats_error", extra={"error": repr(error)})
+
+
+async def _close(client: Client) -> None:
+    try:
+        await client.close()
+    except RuntimeError:  # uvloop: data was left for a transport that is gone
+        client._pending.clear()  # noqa: SLF001 - nats-py has no other way to drop it
+        client._pending_data_size = 0  # noqa: SLF001
+        await client.close()
+
+
+def _require_version(client: Client) -> None:
+    version = client.connected_server_version
+    found = (version.major, version.minor, version.patch)
+    if found < _SERVER_VERSION_MIN:
+        wanted = ".".join(map(str, _SERVER_VERSION_MIN))
+        raise ServerTooOldError(
+            f"NATS server {'.'.join(map(str, found))} is too old: the log needs {wanted} or newer"
+        )
+
+
+def _without_password(url: str) -> str:
+    return ",".join(part.rsplit("@", 1)[-1] for part in url.split(","))

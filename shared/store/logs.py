@@ -1,0 +1,101 @@
+"""What PostgreSQL knows of a stream of the log, and the states that rebuild it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import msgspec
+
+from shared.log.event import OrderedState
+from shared.store.pool import Connection
+
+_LOCK = 0x71D1_10C5  # pg_advisory_lock: one rebuilder at a time
+
+
+class LogRecord(msgspec.Struct, frozen=True):
+    """A stream that ends below `highest_sequence`, once seen in `epoch`, has lost events.
+
+    `is_complete` is false while the states of all accounts are being appended anew.
+    """
+
+    epoch: str
+    highest_sequence: int
+    is_complete: bool
+
+
+async def read_log_record(executor: asyncpg.Pool | Connection, stream: str) -> LogRecord | None:
+    row = await executor.fetchrow(
+        "SELECT epoch, highest_sequence, is_complete FROM logs WHERE stream = $1", stream
+    )
+    return None if row is None else LogRecord(*row)
+
+
+async def start_epoch(connection: Connection, stream: str, *, epoch: str, sequence: int) -> None:
+    """Make the cursors of earlier epochs foreign; the first event will come after `sequence`."""
+    await connection.execute(
+        """
+        INSERT INTO logs (stream, epoch, highest_sequence, is_complete)
+        VALUES ($1, $2, $3, false)
+        ON CONFLICT (stream) DO UPDATE
+        SET epoch = $2, highest_sequence = $3, is_complete = false
+        """,
+        stream,
+        epoch,
+        sequence,
+    )
+
+
+async def complete_epoch(connection: Connection, stream: str, epoch: str) -> None:
+    await connection.execute(
+        "UPDATE logs SET is_complete = true WHERE stream = $1 AND epoch = $2", stream, epoch
+    )
+
+
+async def raise_highest_sequence(
+    pool: asyncpg.Pool, stream: str, *, epoch: str, sequence: int
+) -> None:
+    """Record that `sequence` was seen in `epoch`."""
+    await pool.execute(
+        "UPDATE logs SET highest_sequence = $3"
+        " WHERE stream = $1 AND epoch = $2 AND highest_sequence < $3",
+        stream,
+        epoch,
+        sequence,
+    )
+
+
+@asynccontextmanager
+async def rebuild_lock(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    """The connection that alone may rebuild; the lock ends with it, also when the process dies."""
+    async with pool.acquire() as connection:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        try:
+            yield connection
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+
+async def account_states(
+    pool: asyncpg.Pool, *, batch: int
+) -> AsyncIterator[list[tuple[str, dict[str, OrderedState]]]]:
+    """All accounts with their states, by account id, in lists of at most `batch` accounts."""
+    last = ""
+    while True:
+        rows = await pool.fetch(
+            """
+            SELECT account_id, type, state, ord FROM type_states
+            WHERE account_id IN (
+                SELECT DISTINCT account_id FROM type_states
+                WHERE account_id > $1 ORDER BY account_id LIMIT $2)
+            ORDER BY account_id
+            """,
+            last,
+            batch,
+        )
+        if not rows:
+            return
+        states: dict[str, dict[str, OrderedState]] = {}
+        for account_id, type_name, state, order in rows:
+            states.setdefault(account_id, {})[type_name] = OrderedState(state, order)
+        yield list(states.items())
+        last = rows[-1]["account_id"]
