@@ -1,0 +1,78 @@
+"""The servers of `tidings up`: embedded ones, or those whose URLs were given."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import msgspec
+
+from services.cli.embedded.data_directory import DataDirectory, Ports
+from services.cli.embedded.nats_server import NatsSettings, nats_child
+from services.cli.embedded.ports import free_port
+from services.cli.embedded.postgres import PostgresSettings, create_cluster, postgres_child
+from services.cli.embedded.supervisor import supervised
+
+_DATABASE = "tidings"
+_NATS_START_SECONDS = 60  # a store of a million subjects takes seven
+_POSTGRES_START_SECONDS = 120  # recovery after a crash
+_CONNECT_SECONDS = 10
+
+
+class Servers(msgspec.Struct, frozen=True, kw_only=True):
+    """Where they are, with credentials."""
+
+    nats_url: str
+    postgres_url: str
+
+
+@asynccontextmanager
+async def embedded_servers(
+    data: DataDirectory, *, nats_url: str | None = None, postgres_url: str | None = None
+) -> AsyncIterator[Servers]:
+    """Both servers serve when this returns, and are gone when it ends.
+
+    Args:
+        data: where their files are.
+        nats_url: a server that runs already; None: embed one.
+        postgres_url: likewise.
+
+    Raises:
+        CouldNotStartError: one of them does not start.
+    """
+    secrets, last = data.secrets(), data.ports()
+    ports = Ports(
+        nats=free_port(last.nats if last else None),
+        postgres=free_port(last.postgres if last else None),
+    )
+    data.keep_ports(ports)
+    async with AsyncExitStack() as stack:
+        if postgres_url is None:
+            postgres = PostgresSettings(
+                folder=data.path, port=ports.postgres, password=secrets.postgres_password
+            )
+            await asyncio.to_thread(create_cluster, postgres)
+            await stack.enter_async_context(
+                supervised(postgres_child(postgres), start_seconds=_POSTGRES_START_SECONDS)
+            )
+            await _create_database(postgres)
+            postgres_url = postgres.dsn(_DATABASE)
+        if nats_url is None:
+            nats = NatsSettings(folder=data.path, port=ports.nats, password=secrets.nats_password)
+            await stack.enter_async_context(
+                supervised(nats_child(nats), start_seconds=_NATS_START_SECONDS)
+            )
+            nats_url = nats.url
+        yield Servers(nats_url=nats_url, postgres_url=postgres_url)
+
+
+async def _create_database(postgres: PostgresSettings) -> None:
+    connection = await asyncpg.connect(postgres.dsn("postgres"), timeout=_CONNECT_SECONDS)
+    try:
+        exists = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", _DATABASE
+        )
+        if not exists:
+            await connection.execute(f'CREATE DATABASE "{_DATABASE}"')
+    finally:
+        await connection.close(timeout=_CONNECT_SECONDS)
