@@ -4,30 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-import msgspec
 
 from shared.log.event import OrderedState
+from shared.log.verdict import Known
 from shared.store.pool import Connection
 
 _LOCK = 0x71D1_10C5  # pg_advisory_lock: one rebuilder at a time
 
 
-class LogRecord(msgspec.Struct, frozen=True):
-    """A stream that ends below `highest_sequence`, once seen in `epoch`, has lost events.
-
-    `is_complete` is false while the states of all accounts are being appended anew.
-    """
-
-    epoch: str
-    highest_sequence: int
-    is_complete: bool
-
-
-async def read_log_record(executor: asyncpg.Pool | Connection, stream: str) -> LogRecord | None:
+async def read_log(executor: asyncpg.Pool | Connection, stream: str) -> Known | None:
     row = await executor.fetchrow(
         "SELECT epoch, highest_sequence, is_complete FROM logs WHERE stream = $1", stream
     )
-    return None if row is None else LogRecord(*row)
+    return None if row is None else Known(*row)
 
 
 async def start_epoch(connection: Connection, stream: str, *, epoch: str, sequence: int) -> None:

@@ -1,0 +1,123 @@
+"""The few calls of the JetStream API that we make, as JSON over request and reply.
+
+nats-py's JetStream context knows fewer fields than the server and waits in ways that lose
+messages; the wire format is small and documented.
+"""
+
+import base64
+from typing import Any
+
+import msgspec
+
+from shared.bus.connection import Bus
+
+_STREAM_NOT_FOUND = 10059
+_MESSAGE_NOT_FOUND = 10037
+
+
+class JetStreamError(Exception):
+    """The API's refusal; `code` is its err_code."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{description} ({code})")
+        self.code = code
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    first_seq: int
+    last_seq: int
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    config: dict[str, Any]
+    state: StreamState
+
+    @property
+    def epoch(self) -> str | None:
+        metadata: dict[str, str] = self.config.get("metadata") or {}
+        return metadata.get("epoch")
+
+
+class RawMessage(msgspec.Struct, frozen=True):
+    sequence: int
+    body: bytes
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+class _Answer(msgspec.Struct):
+    error: _Error | None = None
+
+
+class _StoredMessage(msgspec.Struct):
+    seq: int
+    data: str = ""
+
+
+class _MessageAnswer(msgspec.Struct):
+    message: _StoredMessage
+
+
+_answers = msgspec.json.Decoder(_Answer)
+_infos = msgspec.json.Decoder(StreamInfo)
+_messages = msgspec.json.Decoder(_MessageAnswer)
+
+
+class JetStream:
+    """Raises BusUnavailableError when nobody answers, JetStreamError when the server refuses."""
+
+    def __init__(self, bus: Bus, *, timeout_seconds: float = 5) -> None:
+        self._bus = bus
+        self._timeout_seconds = timeout_seconds
+
+    async def stream_info(self, stream: str) -> StreamInfo | None:
+        """Asked of the stream's leader; None when there is no such stream."""
+        try:
+            return _infos.decode(await self._call(f"STREAM.INFO.{stream}", b""))
+        except JetStreamError as error:
+            if error.code == _STREAM_NOT_FOUND:
+                return None
+            raise
+
+    async def create_stream(self, config: dict[str, Any]) -> StreamInfo:
+        """Does nothing when the stream exists with this very configuration."""
+        body = msgspec.json.encode(config)
+        return _infos.decode(await self._call(f"STREAM.CREATE.{config['name']}", body))
+
+    async def update_stream(self, config: dict[str, Any]) -> StreamInfo:
+        body = msgspec.json.encode(config)
+        return _infos.decode(await self._call(f"STREAM.UPDATE.{config['name']}", body))
+
+    async def delete_stream(self, stream: str) -> None:
+        try:
+            await self._call(f"STREAM.DELETE.{stream}", b"")
+        except JetStreamError as error:
+            if error.code != _STREAM_NOT_FOUND:
+                raise
+
+    async def create_consumer(self, stream: str, config: dict[str, Any]) -> None:
+        body = msgspec.json.encode({"stream_name": stream, "config": config})
+        await self._call(f"CONSUMER.CREATE.{stream}.{config['name']}", body)
+
+    async def last_message(self, stream: str, subject: str) -> RawMessage | None:
+        """The subject's last message as the stream's leader has it; None when it has none."""
+        body = msgspec.json.encode({"last_by_subj": subject})
+        try:
+            answer = _messages.decode(await self._call(f"STREAM.MSG.GET.{stream}", body))
+        except JetStreamError as error:
+            if error.code == _MESSAGE_NOT_FOUND:
+                return None
+            raise
+        return RawMessage(answer.message.seq, base64.b64decode(answer.message.data))
+
+    async def _call(self, api: str, body: bytes) -> bytes:
+        reply = await self._bus.request(
+            f"$JS.API.{api}", body, timeout_seconds=self._timeout_seconds
+        )
+        error = _answers.decode(reply).error
+        if error is not None:
+            raise JetStreamError(error.err_code, error.description)
+        return reply
