@@ -61,6 +61,9 @@ class Bus:
         """Call `listener` on the loop after each loss and each return of the connection."""
         self._listeners.append(listener)
 
+    def forget_listener(self, listener: Callable[[], None]) -> None:
+        self._listeners.remove(listener)
+
     async def publish(
         self, subject: str, body: bytes, *, reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
@@ -84,7 +87,7 @@ class Bus:
 
     async def _changed(self) -> None:
         self.generation += 1
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener()
 
     async def _end(self) -> None:

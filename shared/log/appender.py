@@ -8,7 +8,8 @@ from collections.abc import Callable
 from shared.bus.connection import BusUnavailableError
 from shared.bus.jetstream import JetStream
 from shared.bus.publisher import Publisher, StaleSequenceError
-from shared.log.event import Cause, States, StoredEvent, decode_event, encode_event, next_event
+from shared.log.event import Cause, States, StoredEvent, encode_event, next_event
+from shared.log.stored import stored_event
 from shared.log.subjects import STREAM, subject_of
 
 _KNOWN_ACCOUNTS_MAX = 10_000
@@ -69,11 +70,12 @@ class Appender:
 
     async def _read(self, account_id: str) -> StoredEvent | None:
         """From the stream's leader: a replica may not have what was just acknowledged."""
+        subject = subject_of(account_id)
         try:
-            message = await self._jetstream.last_message(STREAM, subject_of(account_id))
+            message = await self._jetstream.last_message(STREAM, subject)
         except BusUnavailableError as error:
             raise LogUnavailableError(str(error)) from error
-        return StoredEvent(message.sequence, decode_event(message.body)) if message else None
+        return stored_event(subject, message.sequence, message.body) if message else None
 
     def _remember(self, account_id: str, stored: StoredEvent) -> None:
         self._known[account_id] = stored

@@ -5,7 +5,6 @@ commit, and by the sweeper when that process died first. Appending is idempotent
 a sweeper only saves work.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -78,11 +77,6 @@ async def claim_left_behind(
         )
         for row in rows
     ]
-
-
-async def unclaim(pool: asyncpg.Pool, ids: Iterable[int]) -> None:
-    """Give claimed rows back: they could not be appended now."""
-    await pool.execute("UPDATE outbox SET claimed_until = NULL WHERE id = ANY($1)", list(ids))
 
 
 async def mark_published(

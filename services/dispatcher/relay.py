@@ -1,0 +1,141 @@
+"""Outbox to log: appends what committed, at once where it saw the commit, else by sweeping.
+
+A process may die at any await here. A row that was appended and not marked is appended again,
+which is a no-op; a row that was neither is found by any dispatcher's sweeper (docs/adr/0002).
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import asyncpg
+
+from shared.bus.publisher import AppendRefusedError
+from shared.log.appender import Appender, LogUnavailableError
+from shared.log.event import OrderedState, newest
+from shared.log.guard import LogGuard
+from shared.log.subjects import STREAM
+from shared.store.outbox import (
+    OutboxEntry,
+    claim_left_behind,
+    forget_published,
+    mark_published,
+)
+
+_log = logging.getLogger(__name__)
+
+_APPENDS_AT_ONCE = 128
+_WAITING_MAX = 20_000  # rows in memory; what is over is left to the sweeper
+_MARK_SECONDS = 0.02  # rows are marked together
+_SWEEP_SECONDS = 1.0
+_SWEEP_ROWS = 500
+_LEFT_BEHIND = timedelta(seconds=2)
+_CLAIM = timedelta(seconds=5)
+_KEEP_PUBLISHED = timedelta(hours=1)  # for those who ask what became of a change
+_FORGET_SECONDS = 60.0
+_POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+
+class Relay:
+    """Give `wake` each entry after its commit; `run` it in the process's task group."""
+
+    def __init__(self, pool: asyncpg.Pool, appender: Appender, guard: LogGuard) -> None:
+        self._pool = pool
+        self._appender = appender
+        self._guard = guard
+        self._waiting: dict[str, list[OutboxEntry]] = {}  # by account
+        self._waiting_rows = 0
+        self._in_flight: set[str] = set()  # one append per account: more would race each other
+        self._ready: asyncio.Queue[str] = asyncio.Queue()  # bounded by _WAITING_MAX
+        self._appended: dict[int, int] = {}  # row id -> sequence, to be marked
+        self._to_mark = asyncio.Event()
+
+    def wake(self, entry: OutboxEntry) -> None:
+        """Take an entry that has committed; never waits and never fails."""
+        if self._waiting_rows >= _WAITING_MAX:
+            return
+        self._waiting_rows += 1
+        entries = self._waiting.get(entry.account_id)
+        if entries is not None:
+            entries.append(entry)
+            return
+        self._waiting[entry.account_id] = [entry]
+        if entry.account_id not in self._in_flight:
+            self._ready.put_nowait(entry.account_id)
+
+    async def run(self) -> None:
+        """Runs until cancelled; what is left then is in the outbox."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_APPENDS_AT_ONCE):
+                group.create_task(self._append_ready())
+            group.create_task(self._mark_appended())
+            group.create_task(self._sweep())
+            group.create_task(self._forget())
+
+    async def _append_ready(self) -> None:
+        while True:
+            account_id = await self._ready.get()
+            entries = self._waiting.pop(account_id)
+            self._waiting_rows -= len(entries)
+            self._in_flight.add(account_id)
+            try:
+                await self._append(account_id, entries)
+            except LogUnavailableError:
+                pass  # the sweeper comes back to it
+            except AppendRefusedError as error:
+                _log.error("append_refused", extra={"code": error.code, "error": str(error)})
+            finally:
+                self._in_flight.discard(account_id)
+                if account_id in self._waiting:
+                    self._ready.put_nowait(account_id)
+
+    async def _append(self, account_id: str, entries: list[OutboxEntry]) -> None:
+        """One event for all that is waiting of an account; it tells the cause of the last one."""
+        states: dict[str, OrderedState] = {}
+        for entry in entries:
+            states = newest(states, entry.states)
+        last = entries[-1]
+        sequence = await self._appender.append(
+            account_id, states, at=last.at_text, cause=last.cause
+        )
+        self._appended.update((entry.id, sequence) for entry in entries)
+        self._to_mark.set()
+
+    async def _mark_appended(self) -> None:
+        while True:
+            await self._to_mark.wait()
+            await asyncio.sleep(_MARK_SECONDS)
+            epoch = await self._guard.epoch()
+            self._to_mark.clear()
+            appended, self._appended = self._appended, {}
+            try:
+                await mark_published(self._pool, appended, stream=STREAM, epoch=epoch)
+            except _POSTGRES_ERRORS as error:
+                # The rows are found unpublished later, and appending them again is a no-op.
+                _log.warning("outbox_not_marked", extra={"error": repr(error)})
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._guard.epoch()
+            try:
+                left_behind = await claim_left_behind(
+                    self._pool,
+                    older_than=_LEFT_BEHIND,
+                    claim_for=_CLAIM,
+                    entries_max=min(_SWEEP_ROWS, _WAITING_MAX - self._waiting_rows),
+                )
+            except _POSTGRES_ERRORS as error:
+                _log.warning("outbox_not_swept", extra={"error": repr(error)})
+                left_behind = []
+            for entry in left_behind:
+                self.wake(entry)
+            if len(left_behind) < _SWEEP_ROWS:
+                await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def _forget(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET_SECONDS)
+            try:
+                await forget_published(self._pool, older_than=_KEEP_PUBLISHED)
+            except _POSTGRES_ERRORS as error:
+                _log.warning("outbox_not_trimmed", extra={"error": repr(error)})

@@ -1,0 +1,326 @@
+"""One tail of the log per process, passed on to whoever listens to an account.
+
+Joining without a gap (docs/adr/0003): register first, so that every later event is kept for the
+listener; note how far the tail is (the fence); read the accounts' last events, no older than the
+fence; hand over what the listener's cursor missed; then what was kept and is newer than the read.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from typing import Literal, Protocol, TypeAlias
+
+import asyncpg
+import msgspec
+
+from services.gateway.recent_events import RecentEvents
+from shared.bus.connection import BusUnavailableError
+from shared.bus.direct_get import DirectGetError
+from shared.bus.jetstream import JetStreamError
+from shared.log.appender import LogUnavailableError
+from shared.log.cursor import Cursor, decode_cursor, encode_cursor
+from shared.log.event import StoredEvent, changed_since
+from shared.log.keeper import SoundLog
+from shared.log.reader import Snapshot
+from shared.log.tail import TailBrokenError
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.2
+_JOIN_SECONDS = 10.0
+
+Outcome: TypeAlias = Literal["fresh", "resumed", "reset"]
+"""How a cursor was answered: there was none; with what it missed; with all there is."""
+
+LOG_ERRORS = (
+    BusUnavailableError,
+    DirectGetError,
+    JetStreamError,
+    LogUnavailableError,
+    TailBrokenError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,  # and with it TimeoutError
+)
+
+
+class Update:
+    """One event as its listeners get it. `frames` is theirs, to encode it once for all of them."""
+
+    __slots__ = ("account_id", "changed", "cursor", "frames")
+
+    def __init__(self, account_id: str, changed: Mapping[str, str], cursor: str) -> None:
+        self.account_id = account_id
+        self.changed = changed  # type -> state
+        self.cursor = cursor  # everything up to here is known to who got this
+        self.frames: dict[object, bytes] = {}
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """What a cursor missed: account -> type -> state; all up to `cursor` is known with it."""
+
+    changed: Mapping[str, Mapping[str, str]]
+    cursor: str
+    outcome: Outcome
+
+
+class Listener(Protocol):
+    """Is called on the loop, must not wait, and gets each account's updates in order."""
+
+    def receive(self, update: Update) -> None: ...
+
+    def resynchronise(self) -> None:
+        """Something was missed that cannot be told any more: end, or join again."""
+
+
+class TailOfLog(Protocol):
+    position: int
+
+    async def reached(self, sequence: int) -> None: ...
+
+    async def follow(self, receive: Callable[[str, StoredEvent], None]) -> None: ...
+
+
+class ReaderOfLog(Protocol):
+    async def read(self, account_ids: Collection[str], *, after: int, fence: int) -> Snapshot: ...
+
+
+class Verify(Protocol):
+    async def __call__(self, *, seen: int, seen_epoch: str | None) -> SoundLog:
+        """Raises LogUnavailableError while the log is not sound."""
+
+
+class _Member:
+    """A listener's interest in some accounts, from one call of `join`."""
+
+    __slots__ = ("account_ids", "kept", "listener")
+
+    def __init__(self, listener: Listener, account_ids: tuple[str, ...]) -> None:
+        self.listener = listener
+        self.account_ids = account_ids
+        self.kept: dict[str, StoredEvent] | None = {}  # newest per account; None: live
+
+
+class FanOut:
+    """`run` it in the process's task group; a failure of NATS is waited out, never raised."""
+
+    def __init__(
+        self,
+        tail: TailOfLog,
+        reader: ReaderOfLog,
+        verify: Verify,
+        *,
+        recent_accounts_max: int = 50_000,
+        reads_at_once_max: int = 32,
+    ) -> None:
+        self._tail = tail
+        self._reader = reader
+        self._verify = verify
+        self._recent_accounts_max = recent_accounts_max
+        self._recent = RecentEvents(recent_accounts_max, floor=0)
+        self._reads = asyncio.Semaphore(reads_at_once_max)
+        self._index: defaultdict[str, list[_Member]] = defaultdict(list)
+        self._members: defaultdict[Listener, list[_Member]] = defaultdict(list)
+        self._epoch: str | None = None
+        self._live = asyncio.Event()
+        self._doubted = asyncio.Event()
+
+    @property
+    def is_live(self) -> bool:
+        return self._live.is_set()
+
+    @property
+    def position(self) -> int:
+        """All events up to this sequence were passed on."""
+        return self._tail.position
+
+    def doubt(self) -> None:
+        """A connection was lost: nobody joins until the log was checked again."""
+        self._live.clear()
+        self._doubted.set()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled."""
+        while True:
+            try:
+                self._doubted.clear()
+                sound = await self._check()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._tail.follow(self.receive))
+                    await self._tail.reached(sound.last_sequence)
+                    self._live.set()
+                    await self._doubted.wait()
+                    raise LogUnavailableError("a connection was lost")
+            except* LOG_ERRORS as errors:
+                _log.warning("log_tail_interrupted", extra={"error": repr(errors.exceptions)})
+            finally:
+                self._live.clear()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def join(
+        self, listener: Listener, account_ids: Collection[str], cursor: str | None
+    ) -> Joined:
+        """Listen to the accounts, too; await it in the task that hands the answer on.
+
+        `receive` is first called after this has returned, with what is newer than
+        `Joined.cursor`. Raises LogUnavailableError when the log cannot be read in 10 s.
+        """
+        member = _Member(listener, tuple(account_ids))
+        self._members[listener].append(member)
+        for account_id in member.account_ids:
+            self._index[account_id].append(member)
+        try:
+            async with asyncio.timeout(_JOIN_SECONDS):
+                joined, up_to = await self._catch_up(member, cursor)
+        except TimeoutError as error:
+            self._remove(member)
+            raise LogUnavailableError("the log could not be read in time") from error
+        except BaseException:
+            self._remove(member)
+            raise
+        asyncio.get_running_loop().call_soon(self._go_live, member, up_to)
+        return joined
+
+    def leave(self, listener: Listener, account_ids: Collection[str] | None = None) -> None:
+        """Stop listening, to all accounts or to some; harmless when it did not listen."""
+        for member in self._members.pop(listener, []):
+            left = set(member.account_ids)
+            if account_ids is not None:
+                left &= set(account_ids)
+            self._unindex(member, left)
+            member.account_ids = tuple(set(member.account_ids) - left)
+            if member.account_ids:
+                self._members[listener].append(member)
+
+    def receive(self, account_id: str, stored: StoredEvent) -> None:
+        """Take the log's next event."""
+        self._recent.add(account_id, stored)
+        members = self._index.get(account_id)
+        if not members:
+            return
+        changed = {name: state.state for name, state in stored.event.changed.items()}
+        update = Update(account_id, changed, self._cursor(stored.sequence))
+        for member in tuple(members):
+            if member.kept is None:
+                self._pass_on(member, update)
+            else:
+                member.kept[account_id] = stored
+
+    async def _check(self) -> SoundLog:
+        """Make sure that the log is the one that was followed, or start over with the new one."""
+        sound = await self._verify(seen=self._tail.position, seen_epoch=self._epoch)
+        if self._epoch is None:
+            self._tail.position = max(
+                sound.first_sequence - 1, sound.last_sequence - self._recent_accounts_max
+            )
+            self._recent = RecentEvents(self._recent_accounts_max, floor=self._tail.position)
+            self._epoch = sound.epoch
+        elif self._epoch != sound.epoch:
+            await self._start_over(sound)
+        elif sound.last_sequence < self._tail.position:
+            raise LogUnavailableError("the log ends before what was read from it")
+        return sound
+
+    async def _start_over(self, sound: SoundLog) -> None:
+        """The log was made anew: tell every listener all that its accounts have there."""
+        snapshot = await self._reader.read(tuple(self._index), after=0, fence=sound.last_sequence)
+        self._epoch = sound.epoch
+        self._tail.position = sound.last_sequence
+        self._recent = RecentEvents(self._recent_accounts_max, floor=sound.last_sequence)
+        for account_id, stored in snapshot.events.items():
+            # Not all accounts were told yet, so this cursor must not stand for all of them.
+            update = Update(account_id, changed_since(stored, 0), self._cursor(0))
+            for member in tuple(self._index.get(account_id, ())):
+                if member.kept is None:
+                    self._pass_on(member, update)
+        _log.warning("log_started_over", extra={"epoch": sound.epoch})
+
+    async def _catch_up(self, member: _Member, cursor: str | None) -> tuple[Joined, int]:
+        while True:
+            await self._live.wait()
+            epoch, fence = self._epoch, self._tail.position
+            after, outcome = self._understood(cursor)
+            if outcome == "fresh":
+                return Joined({}, self._cursor(fence), outcome), fence
+            if self._recent.floor <= after <= fence:
+                changed = self._recent.changed_since(member.account_ids, after)
+                return Joined(changed, self._cursor(fence), outcome), fence
+            try:
+                async with self._reads:
+                    snapshot, after = await self._read(member, after, fence)
+            except LOG_ERRORS as error:
+                _log.info("log_read_failed", extra={"error": repr(error)})
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if self._live.is_set() and self._epoch == epoch:
+                if after == 0:
+                    outcome = "reset"
+                return self._joined(snapshot, after, outcome), snapshot.up_to
+
+    async def _read(self, member: _Member, after: int, fence: int) -> tuple[Snapshot, int]:
+        """Returns the `after` that the snapshot answers: 0 for a cursor from the future."""
+        snapshot = await self._reader.read(member.account_ids, after=after, fence=fence)
+        if snapshot.up_to >= after:
+            return snapshot, after
+        # The cursor may come from a gateway that is ahead of us, or of this replica.
+        sound = await self._verify(seen=fence, seen_epoch=self._epoch)
+        if after <= sound.last_sequence:
+            snapshot = await self._reader.read(member.account_ids, after=after, fence=after)
+            return snapshot, after
+        return await self._reader.read(member.account_ids, after=0, fence=fence), 0
+
+    def _joined(self, snapshot: Snapshot, after: int, outcome: Outcome) -> Joined:
+        changed = {
+            account_id: changed_since(stored, after)
+            for account_id, stored in snapshot.events.items()
+        }
+        return Joined(changed, self._cursor(snapshot.up_to), outcome)
+
+    def _understood(self, cursor: str | None) -> tuple[int, Outcome]:
+        """After which sequence to answer. What is not a cursor of this log gets all there is."""
+        if cursor is None:
+            return 0, "fresh"
+        decoded = decode_cursor(cursor)
+        if decoded is None or decoded.epoch != self._epoch or decoded.sequence == 0:
+            return 0, "reset"
+        return decoded.sequence, "resumed"
+
+    def _go_live(self, member: _Member, up_to: int) -> None:
+        """Pass on what was kept. Only with the last of it is all up to the tail's place known."""
+        kept, member.kept = member.kept or {}, None
+        missed = {
+            account_id: changed
+            for account_id, stored in kept.items()
+            if account_id in member.account_ids and (changed := changed_since(stored, up_to))
+        }
+        sequences = [up_to] * (len(missed) - 1) + [self._tail.position]
+        for (account_id, changed), sequence in zip(missed.items(), sequences, strict=False):
+            self._pass_on(member, Update(account_id, changed, self._cursor(sequence)))
+
+    def _pass_on(self, member: _Member, update: Update) -> None:
+        try:
+            member.listener.receive(update)
+        except Exception:  # noqa: BLE001 - one listener's bug is not the others' loss
+            _log.exception("listener_failed")
+            self.leave(member.listener)
+            member.listener.resynchronise()
+
+    def _remove(self, member: _Member) -> None:
+        self._unindex(member, member.account_ids)
+        members = self._members[member.listener]
+        if member in members:
+            members.remove(member)
+        if not members:
+            del self._members[member.listener]
+
+    def _unindex(self, member: _Member, account_ids: Collection[str]) -> None:
+        for account_id in account_ids:
+            members = self._index[account_id]
+            if member in members:
+                members.remove(member)
+            if not members:
+                del self._index[account_id]
+
+    def _cursor(self, sequence: int) -> str:
+        return encode_cursor(Cursor(self._epoch or "", sequence))

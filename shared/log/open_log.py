@@ -1,0 +1,78 @@
+"""The log as a process holds it: opened for appending, for reading, or both."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import msgspec
+
+from shared.bus.connection import Bus, open_bus
+from shared.bus.direct_get import DirectGet, LastMessages
+from shared.bus.inbox import Inbox
+from shared.bus.jetstream import JetStream
+from shared.bus.publisher import Publisher
+from shared.log.appender import Appender
+from shared.log.guard import LogGuard
+from shared.log.keeper import LogKeeper
+from shared.log.reader import LogReader
+from shared.log.subjects import STREAM
+from shared.log.tail import Tail
+from shared.log.topology import stream_config
+
+
+class WritableLog(msgspec.Struct, frozen=True):
+    """Run `guard` in the process's task group; `appender` refuses until it found the log sound."""
+
+    bus: Bus
+    keeper: LogKeeper
+    guard: LogGuard
+    appender: Appender
+
+
+class ReadableLog(msgspec.Struct, frozen=True):
+    """One tail and any number of reads, each on a connection of its own."""
+
+    tail: Tail
+    reader: LogReader
+    keeper: LogKeeper
+    buses: tuple[Bus, Bus]
+
+    def on_doubt(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever a connection was lost or came back."""
+        for bus in self.buses:
+            bus.on_connection_change(listener)
+
+
+@asynccontextmanager
+async def open_writable_log(
+    nats_url: str, pool: asyncpg.Pool, *, name: str, replicas: int = 1
+) -> AsyncIterator[WritableLog]:
+    """Raises BusUnavailableError, ServerTooOldError."""
+    async with open_bus(nats_url, name=f"{name} writer") as bus, Inbox[int](bus) as inbox:
+        jetstream, publisher = JetStream(bus), Publisher(inbox)
+        keeper = LogKeeper(pool, jetstream, publisher, stream_config(replicas=replicas))
+        guard = LogGuard(keeper.ensure)
+        appender = Appender(publisher, jetstream, is_sound=lambda: guard.is_sound)
+        bus.on_connection_change(guard.doubt)
+        bus.on_connection_change(appender.forget)
+        yield WritableLog(bus, keeper, guard, appender)
+
+
+@asynccontextmanager
+async def open_readable_log(
+    nats_url: str, pool: asyncpg.Pool, *, name: str
+) -> AsyncIterator[ReadableLog]:
+    """Raises BusUnavailableError, ServerTooOldError."""
+    async with AsyncExitStack() as stack:
+        tail_bus = await stack.enter_async_context(open_bus(nats_url, name=f"{name} tail"))
+        read_bus = await stack.enter_async_context(open_bus(nats_url, name=f"{name} reader"))
+        reads = await stack.enter_async_context(Inbox[LastMessages](read_bus))
+        appends = await stack.enter_async_context(Inbox[int](tail_bus))
+        jetstream = JetStream(tail_bus)
+        keeper = LogKeeper(pool, jetstream, Publisher(appends), stream_config())
+        yield ReadableLog(
+            Tail(tail_bus, jetstream),
+            LogReader(DirectGet(reads, STREAM)),
+            keeper,
+            (tail_bus, read_bus),
+        )
