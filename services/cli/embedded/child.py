@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from services.cli.embedded import launcher
-from services.cli.embedded.errors import CouldNotStartError
 from services.cli.embedded.privileges import RunAs
+from shared.runtime.errors import CouldNotStartError
 
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 _POLL_SECONDS = 0.02

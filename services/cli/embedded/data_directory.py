@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from services.cli.embedded.errors import CouldNotStartError
+from shared.runtime.errors import CouldNotStartError
 
 _Shape = TypeVar("_Shape", bound=msgspec.Struct)
 

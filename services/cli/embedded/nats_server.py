@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from services.cli.embedded.child import ChildSpec
-from services.cli.embedded.errors import CouldNotStartError
+from shared.runtime.errors import CouldNotStartError
 
 _CONFIGURATION = Path(__file__).parents[3] / "nats"
 _READY_SECONDS = 0.5

@@ -3,7 +3,7 @@
 import random
 import socket
 
-from services.cli.embedded.errors import CouldNotStartError
+from shared.runtime.errors import CouldNotStartError
 
 # Below the ports that systems give to outgoing connections (Linux: from 32768): a server that is
 # down for a moment must find its port free when it comes back.

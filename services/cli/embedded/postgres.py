@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from services.cli.embedded.child import ChildSpec, launch_command
-from services.cli.embedded.errors import CouldNotStartError
 from services.cli.embedded.privileges import RunAs, postgres_user
+from shared.runtime.errors import CouldNotStartError
 
 _INITDB_SECONDS = 120
 _STATUS_LINE = 7  # of postmaster.pid, as pg_ctl reads it

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.cli.embedded.errors import CouldNotStartError
+from shared.runtime.errors import CouldNotStartError
 
 _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2

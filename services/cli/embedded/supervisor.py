@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.cli.embedded.child import Child, ChildSpec
-from services.cli.embedded.errors import CouldNotStartError
+from shared.runtime.errors import CouldNotStartError
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,99 @@
+"""What a process counts: every metric, its kind, its labels; and the text of `/metrics`.
+
+Pure code returns outcomes; adapters count them here. Each composition root makes one `Metrics`.
+"""
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import assert_never
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metric(StrEnum):
+    """Name, with its unit last."""
+
+    HTTP_REQUESTS = "tidings_http_requests_total"
+    HTTP_REQUEST_SECONDS = "tidings_http_request_seconds"
+    METHOD_CALLS = "tidings_method_calls_total"
+    APPENDS = "tidings_appends_total"
+    APPEND_SECONDS = "tidings_append_seconds"
+    OUTBOX_ROWS = "tidings_outbox_rows"
+    LOG_REBUILDS = "tidings_log_rebuilds_total"
+    TAIL_EVENTS = "tidings_tail_events_total"
+    TAIL_SEQUENCE = "tidings_tail_sequence"
+    CONNECTIONS = "tidings_connections"
+    CONNECTIONS_ENDED = "tidings_connections_ended_total"
+    JOINS = "tidings_joins_total"
+    PUSH_MESSAGES = "tidings_push_messages_total"
+
+
+class _Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+_DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = MappingProxyType(
+    {
+        Metric.HTTP_REQUESTS: (_Kind.COUNTER, "Answered requests.", ("route", "status")),
+        Metric.HTTP_REQUEST_SECONDS: (_Kind.HISTOGRAM, "Time to answer.", ("route",)),
+        Metric.METHOD_CALLS: (_Kind.COUNTER, "JMAP method calls.", ("method", "outcome")),
+        Metric.APPENDS: (_Kind.COUNTER, "Appends to the log.", ("outcome",)),
+        Metric.APPEND_SECONDS: (_Kind.HISTOGRAM, "From commit to the log.", ()),
+        Metric.OUTBOX_ROWS: (_Kind.GAUGE, "Committed, not yet in the log.", ()),
+        Metric.LOG_REBUILDS: (_Kind.COUNTER, "Times the log was made anew.", ("reason",)),
+        Metric.TAIL_EVENTS: (_Kind.COUNTER, "Events read by the tail.", ()),
+        Metric.TAIL_SEQUENCE: (_Kind.GAUGE, "Sequence up to which the tail is complete.", ()),
+        Metric.CONNECTIONS: (_Kind.GAUGE, "Connected clients.", ("transport",)),
+        Metric.CONNECTIONS_ENDED: (_Kind.COUNTER, "Ended, by reason.", ("transport", "reason")),
+        Metric.JOINS: (_Kind.COUNTER, "Joins: fresh, resumed, reset.", ("outcome",)),
+        Metric.PUSH_MESSAGES: (_Kind.COUNTER, "StateChanges sent.", ("transport",)),
+    }
+)
+
+
+class Metrics:
+    """The counts of one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._counters: dict[Metric, Counter] = {}
+        self._gauges: dict[Metric, Gauge] = {}
+        self._histograms: dict[Metric, Histogram] = {}
+        for metric, (kind, meaning, labels) in _DECLARED.items():
+            match kind:
+                case _Kind.COUNTER:
+                    self._counters[metric] = Counter(
+                        metric, meaning, labels, registry=self._registry
+                    )
+                case _Kind.GAUGE:
+                    self._gauges[metric] = Gauge(metric, meaning, labels, registry=self._registry)
+                case _Kind.HISTOGRAM:
+                    self._histograms[metric] = Histogram(
+                        metric, meaning, labels, registry=self._registry
+                    )
+                case _:
+                    assert_never(kind)
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        counter = self._counters[metric]
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        gauge = self._gauges[metric]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """Put a value into a histogram."""
+        histogram = self._histograms[metric]
+        (histogram.labels(**labels) if labels else histogram).observe(value)
+
+    def text(self) -> bytes:
+        """What `/metrics` answers, of CONTENT_TYPE."""
+        return generate_latest(self._registry)

@@ -1,0 +1,68 @@
+import logging
+import os
+
+import msgspec
+import pytest
+
+from shared.runtime.logs import JsonFormatter, _LineHandler, correlated
+
+
+def line_of(message: str, **extra: object) -> dict[str, object]:
+    record = logging.makeLogRecord({"msg": message, "levelname": "INFO", "name": "t", **extra})
+    line: dict[str, object] = msgspec.json.decode(JsonFormatter().format(record))
+    return line
+
+
+def test_a_line_is_json_with_its_facts() -> None:
+    line = line_of("connection_ended", reason="slow\nclient", seconds=1.5)
+    assert line["event"] == "connection_ended"
+    assert line["level"] == "info"
+    assert line["reason"] == "slow\nclient"
+    assert line["seconds"] == 1.5
+
+
+def test_a_line_carries_the_ids_of_its_request() -> None:
+    with correlated(request_id="r1"), correlated(connection_id="c1"):
+        line = line_of("x")
+    assert (line["request_id"], line["connection_id"]) == ("r1", "c1")
+    assert "request_id" not in line_of("x")
+
+
+def test_no_line_tells_a_credential() -> None:
+    line = line_of(
+        "to nats://me:hunter2@localhost with Bearer hunter2",
+        token="hunter2",
+        nats_password="hunter2",
+        header="authorization: basic hunter2",
+        token_id="t1",
+    )
+    assert "hunter2" not in str(line)
+    assert line["token_id"] == "t1"
+
+
+def test_an_error_is_told_on_the_same_line() -> None:
+    with pytest.raises(ValueError, match="literal") as caught:
+        int("postgresql://me:hunter2@localhost")
+    exc_info = (caught.type, caught.value, caught.tb)
+    text = JsonFormatter().format(logging.makeLogRecord({"exc_info": exc_info}))
+    assert "\n" not in text
+    assert "ValueError" in text
+    assert "hunter2" not in text
+
+
+def test_what_cannot_be_encoded_is_told_as_text() -> None:
+    assert line_of("x", what=object)["what"] == "<class 'object'>"
+
+
+def test_a_reader_who_stops_reading_does_not_stop_the_writer() -> None:
+    reading, writing = os.pipe()
+    handler = _LineHandler(writing)
+    handler.setFormatter(JsonFormatter())
+    record = logging.makeLogRecord({"msg": "m" * 1000})
+    for _ in range(11_000):  # eleven megabytes into a pipe of 64 KiB
+        handler.emit(record)
+    os.set_blocking(reading, False)
+    assert os.read(reading, 10).startswith(b'{"at":"')
+    os.close(reading)
+    handler.flush()
+    os.close(writing)
