@@ -57,11 +57,16 @@ class PushMessage(msgspec.Struct, frozen=True):
 
 
 class EndReason(StrEnum):
-    """Why the server ends a connection."""
+    """Why a connection ended."""
 
     STATE_SENT = "state_sent"  # closeafter=state
     LIFETIME = "lifetime"  # of a connection, or of its credential
-    STALLED = "stalled"
+    STALLED = "stalled"  # the peer took nothing for too long
+    CLIENT = "client"  # the peer went
+    PROTOCOL = "protocol"  # the peer broke the rules
+    REVOKED = "revoked"  # the credential, or the user's last account
+    LOST = "lost"  # the log cannot be read: the client must come again
+    DRAINING = "draining"  # the process ends
 
 
 class Due(Enum):
@@ -100,9 +105,13 @@ class PushConnection:
         return self.end_reason is not None
 
     @property
+    def is_paused(self) -> bool:
+        return self._paused_at is not None
+
+    @property
     def flush_at(self) -> float:
         """When `take` will give a message; infinite while there is none or the peer is slow."""
-        if self._pending is None or self._paused_at is not None:
+        if self._pending is None or self._paused_at is not None or self.end_reason is not None:
             return math.inf
         return self._quiet_until
 
@@ -148,12 +157,17 @@ class PushConnection:
 
     def take(self, now: float) -> PushMessage | None:
         """The pending StateChange, once it is due; the caller sends it now."""
-        if self._pending is None or now < self.flush_at or self.end_reason is not None:
+        if self._pending is None or now < self.flush_at:
             return None
-        message = PushMessage(self._pending, self.cursor)
-        self._pending = None
-        self._told(now)
-        return message
+        return self._take(self._pending, now)
+
+    def end(self, reason: EndReason, now: float) -> PushMessage | None:
+        """Over, for the first reason given; the caller sends what this returns, and closes."""
+        last = None
+        if self.end_reason is None and self._pending is not None and self._paused_at is None:
+            last = self._take(self._pending, now)
+        self.end_reason = self.end_reason or reason
+        return last
 
     def wake(self, now: float) -> Due:
         """PING: the caller sends one now. END: it ends the connection, for `end_reason`."""
@@ -177,6 +191,11 @@ class PushConnection:
 
     def resume(self) -> None:
         self._paused_at = None
+
+    def _take(self, pending: dict[str, dict[str, str]], now: float) -> PushMessage:
+        self._pending = None
+        self._told(now)
+        return PushMessage(pending, self.cursor)
 
     def _told(self, now: float) -> None:
         self._last_event_at = now

@@ -1,0 +1,205 @@
+"""All push connections of the process: one clock for their pings, flushes and deadlines."""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Protocol
+
+from services.gateway.channel import PushChannel, Update
+from services.gateway.deadlines import Deadlines
+from services.gateway.push_connection import Change, EndReason
+
+_log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25  # how late a ping may be
+REJOINS_AT_ONCE = 8
+REJOIN_SECONDS = 15.0
+
+
+class Joined(Protocol):
+    """What a cursor missed: account -> type -> state; all up to `cursor` is known with it."""
+
+    @property
+    def changed(self) -> Mapping[str, Mapping[str, str]]: ...
+    @property
+    def cursor(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+
+
+class FanOut(Protocol):
+    """The tail of the log, passed on by account."""
+
+    async def join(
+        self, listener: PushChannel, account_ids: Collection[str], cursor: str | None
+    ) -> Joined: ...
+
+    def leave(self, listener: PushChannel, account_ids: Collection[str] | None = None) -> None: ...
+
+
+class VisibleAccounts(Protocol):
+    """Which accounts a user may see now."""
+
+    async def __call__(self, user_id: str) -> Collection[str]: ...
+
+
+class Connections:
+    """Holds each channel from `add` to `discard`; `run` it in the process's task group."""
+
+    def __init__(
+        self,
+        fan_out: FanOut,
+        visible_accounts: VisibleAccounts,
+        *,
+        now: Callable[[], float],
+        flush_seconds: float,
+    ) -> None:
+        self.now = now
+        self.states_sent = 0
+        self.ended: Counter[tuple[str, str]] = Counter()  # by kind and reason
+        self.resumed: Counter[str] = Counter()  # joins by outcome
+        self.rejoined = 0
+        self._fan_out = fan_out
+        self._visible_accounts = visible_accounts
+        self._flush_seconds = flush_seconds
+        self._channels: set[PushChannel] = set()
+        self._by_user: dict[str, set[PushChannel]] = {}
+        self._deadlines: Deadlines[PushChannel] = Deadlines(TICK_SECONDS)
+        self._unflushed: set[PushChannel] = set()
+        self._to_rejoin: dict[PushChannel, None] = {}  # in order of arrival
+        self._rejoin_wanted = asyncio.Event()
+        self._update: Update | None = None
+        self._change = Change("", {}, "")
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def __iter__(self) -> Iterator[PushChannel]:
+        return iter(tuple(self._channels))
+
+    def of_user(self, user_id: str) -> Collection[PushChannel]:
+        return tuple(self._by_user.get(user_id, ()))
+
+    async def join(
+        self, channel: PushChannel, account_ids: Collection[str], cursor: str | None
+    ) -> None:
+        """Give the channel what its cursor missed; the caller opens it without waiting again.
+
+        Raises what FanOut.join raises.
+        """
+        joined = await self._fan_out.join(channel, account_ids, cursor)
+        self.resumed[joined.outcome] += 1
+        channel.push.catch_up(joined.changed, joined.cursor)
+
+    def add(self, channel: PushChannel) -> None:
+        self._channels.add(channel)
+        self._by_user.setdefault(channel.holder.user_id, set()).add(channel)
+
+    def discard(self, channel: PushChannel) -> None:
+        self._fan_out.leave(channel)
+        self._deadlines.discard(channel, channel.deadline_key)
+        self._unflushed.discard(channel)
+        self._to_rejoin.pop(channel, None)
+        if channel not in self._channels:
+            return
+        self._channels.remove(channel)
+        of_user = self._by_user[channel.holder.user_id]
+        of_user.discard(channel)
+        if not of_user:
+            del self._by_user[channel.holder.user_id]
+        self.ended[channel.kind, channel.push.end_reason or ""] += 1
+
+    def change_of(self, update: Update) -> Change:
+        """One Change for all connections that get the update, so that it is encoded once."""
+        if update is not self._update:
+            self._update = update
+            self._change = Change(update.account_id, update.changed, update.cursor)
+        return self._change
+
+    def schedule(self, channel: PushChannel) -> None:
+        """Call when the channel may want to wake earlier than before."""
+        at = channel.push.wake_at
+        if at < channel.deadline_at:
+            self._deadlines.discard(channel, channel.deadline_key)
+            channel.deadline_at = at
+            channel.deadline_key = self._deadlines.put(channel, at)
+
+    def flush_soon(self, channel: PushChannel) -> None:
+        if not self._unflushed:
+            asyncio.get_running_loop().call_later(self._flush_seconds, self._flush)
+        self._unflushed.add(channel)
+
+    def rejoin_soon(self, channel: PushChannel) -> None:
+        """Look again at what the channel may see, and at what it missed."""
+        self._to_rejoin[channel] = None
+        self._rejoin_wanted.set()
+
+    async def run(self) -> None:
+        """Tick, and rejoin, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick(), name="gateway_clock")
+            for _ in range(REJOINS_AT_ONCE):
+                tasks.create_task(self._rejoin(), name="gateway_rejoin")
+
+    async def drain(self, window_seconds: float) -> None:
+        """End all, in random order and evenly over the window."""
+        channels = list(self._channels)
+        random.shuffle(channels)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for number, channel in enumerate(channels):
+            delay = start + window_seconds * number / len(channels) - loop.time()
+            if delay > TICK_SECONDS / 10:
+                await asyncio.sleep(delay)
+            channel.end(EndReason.DRAINING)
+        for channel in list(self._channels):  # who came meanwhile
+            channel.end(EndReason.DRAINING)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            now = self.now()
+            for channel in self._deadlines.due(now):
+                channel.deadline_at, channel.deadline_key = float("inf"), None
+                channel.wake(now)
+                if not channel.push.is_over:
+                    self.schedule(channel)
+
+    def _flush(self) -> None:
+        channels, self._unflushed = self._unflushed, set()
+        now = self.now()
+        for channel in channels:
+            channel.flush(now)
+            if channel.push.flush_at < float("inf"):
+                self.flush_soon(channel)
+
+    async def _rejoin(self) -> None:
+        while True:
+            await self._rejoin_wanted.wait()
+            if not self._to_rejoin:
+                self._rejoin_wanted.clear()
+                continue
+            channel = next(iter(self._to_rejoin))
+            del self._to_rejoin[channel]
+            try:
+                async with asyncio.timeout(REJOIN_SECONDS):
+                    await self._look_again(channel)
+            except Exception:  # noqa: BLE001  a loop of the process: the client comes again
+                _log.exception("rejoin_failed")
+                channel.end(EndReason.LOST)
+
+    async def _look_again(self, channel: PushChannel) -> None:
+        account_ids = await self._visible_accounts(channel.holder.user_id)
+        cursor = channel.push.cursor
+        self._fan_out.leave(channel)
+        channel.push.retain(account_ids)
+        await self.join(channel, account_ids, cursor)
+        if channel.push.is_over:
+            self._fan_out.leave(channel)
+            return
+        self.rejoined += 1
+        channel.flush(self.now())
+        if channel.push.flush_at < float("inf"):
+            self.flush_soon(channel)

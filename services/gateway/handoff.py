@@ -1,0 +1,72 @@
+"""A uvicorn protocol that gives its transport away, as uvicorn itself does for a WebSocket.
+
+An ASGI application finds `EXTENSION` in `scope["extensions"]`: a weak reference to the protocol.
+`give_away` ends the HTTP part of the connection and hands the transport to another protocol, which
+writes the response itself. A request to upgrade comes to the application as any other request.
+"""
+
+import asyncio
+import weakref
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+EXTENSION = "tidings.handoff"
+EARLY_BYTES_MAX = 64 * 1024  # a client that talks before the upgrade is answered
+
+
+class HandoffRefusedError(Exception):
+    """More requests are pipelined on the connection, or it is closing: answer over ASGI."""
+
+
+class HandoffHttpProtocol(HttpToolsProtocol):
+    """Needs a `uvicorn.Config(http=HandoffHttpProtocol)`; WebSocket scopes are never made."""
+
+    _is_upgrading = False
+    _early = b""  # what came after a request to upgrade
+
+    def on_headers_complete(self) -> None:
+        extensions: Any = {EXTENSION: weakref.ref(self)}
+        self.scope["extensions"] = extensions
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False  # whatever follows is not HTTP
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_upgrading:
+            self._keep_early(data)
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._is_upgrading = True
+            self._keep_early(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def give_away(self, scope: Any, successor: asyncio.Protocol) -> None:  # noqa: ANN401
+        """Nothing of this protocol lives on; raises HandoffRefusedError."""
+        cycle = self.cycle
+        if cycle.scope is not scope or cycle.disconnected or self.transport.is_closing():
+            raise HandoffRefusedError
+        transport, early = self.transport, self._early
+        self.connections.discard(self)
+        cycle.response_started = cycle.response_complete = True
+        self.flow.resume_reading()
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does: it refers back to us
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
+        if self.flow.write_paused:
+            successor.pause_writing()
+        if early:
+            successor.data_received(early)
+
+    def _keep_early(self, data: bytes) -> None:
+        self._early += data
+        if len(self._early) > EARLY_BYTES_MAX:
+            self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return False
