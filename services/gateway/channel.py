@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
+from services.gateway.admission import Place
 from services.gateway.push_connection import Change, Due, EndReason, PushConnection, PushMessage
 
 WRITE_BUFFER_BYTES_MAX = 16 * 1024  # more than this unsent: the peer is slow
@@ -55,27 +56,27 @@ class PushChannel(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
-        "address",
         "deadline_at",
         "deadline_key",
         "frame_key",
         "holder",
+        "place",
         "push",
         "switchboard",
         "transport",
     )
-    kind = ""  # tells apart what is encoded differently, and names it in the metrics
+    kind = ""  # of the metrics
     transport: Any  # asyncio.Transport, or what imitates one
 
     def __init__(
-        self, switchboard: Switchboard, push: PushConnection, holder: Holder, address: str
+        self, switchboard: Switchboard, push: PushConnection, holder: Holder, place: Place
     ) -> None:
         self.switchboard = switchboard
         self.push = push
         self.holder = holder
-        self.address = address
+        self.place = place
         self.transport = None
-        self.frame_key = (push.options.types, self.kind)
+        self.frame_key: object = (push.options.types, self.kind)  # of equal frames
         self.deadline_at = math.inf
         self.deadline_key: int | None = None
 

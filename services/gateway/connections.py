@@ -98,6 +98,7 @@ class Connections:
         self._by_user.setdefault(channel.holder.user_id, set()).add(channel)
 
     def discard(self, channel: PushChannel) -> None:
+        channel.place.leave()
         self._fan_out.leave(channel)
         self._deadlines.discard(channel, channel.deadline_key)
         self._unflushed.discard(channel)

@@ -22,41 +22,35 @@ HEADERS = (
 
 
 class EventSourceChannel(PushChannel):
-    """Bytes as they are: HTTP/1.0, which ends with the connection, and ASGI, which has its own."""
+    """Writes an event as one chunk, where it writes to an HTTP/1.1 transport itself."""
 
-    __slots__ = ()
-    kind = "sse_plain"
+    __slots__ = ("is_chunked",)
+    kind = "sse"
+
+    def open_as(self, head: bytes, *, is_chunked: bool) -> None:
+        """`open`, with chunked coding or with bytes as they are: for HTTP/1.0, and for ASGI."""
+        self.is_chunked = is_chunked
+        self.frame_key = (self.push.options.types, is_chunked)
+        self.open(head)
 
     def frames_of(self, message: PushMessage) -> Iterable[bytes]:
-        return state_events(message)
+        events = state_events(message)
+        return map(chunk, events) if self.is_chunked else events
 
     def ping_frame(self) -> bytes:
-        return ping_event(self.push.options.ping_seconds)
+        return self._coded(ping_event(self.push.options.ping_seconds))
 
     def end_frame(self, reason: EndReason) -> bytes:
+        line = b""
         if reason in (EndReason.DRAINING, EndReason.LOST):
-            return retry_line(random.randint(*RETRY_MILLISECONDS))  # noqa: S311  no secret
-        return b""
+            line = self._coded(retry_line(random.randint(*RETRY_MILLISECONDS)))  # noqa: S311
+        return line + LAST_CHUNK if self.is_chunked else line
 
     def data_received(self, data: bytes) -> None:
         """A client has nothing to say on an event source."""
 
-
-class ChunkedEventSourceChannel(EventSourceChannel):
-    """HTTP/1.1."""
-
-    __slots__ = ()
-    kind = "sse"
-
-    def frames_of(self, message: PushMessage) -> Iterable[bytes]:
-        return map(chunk, state_events(message))
-
-    def ping_frame(self) -> bytes:
-        return chunk(super().ping_frame())
-
-    def end_frame(self, reason: EndReason) -> bytes:
-        line = super().end_frame(reason)
-        return (chunk(line) if line else b"") + LAST_CHUNK
+    def _coded(self, body: bytes) -> bytes:
+        return chunk(body) if self.is_chunked else body
 
 
 def response_head(http_version: str, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:

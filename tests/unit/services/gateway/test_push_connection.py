@@ -172,3 +172,24 @@ def test_a_message_of_nothing_is_not_sent() -> None:
     push.retain(set())
 
     assert push.take(0.0) is None
+
+
+def test_what_is_pending_is_told_before_a_wanted_end() -> None:
+    push = connected()
+    push.receive(change(1), 5.0)
+    push.receive(change(2), 5.0)
+
+    assert push.end(EndReason.DRAINING, 5.0) == PushMessage({"a1": {"Email": "s2"}}, "c2")
+    assert push.end(EndReason.CLIENT, 5.0) is None
+    assert push.end_reason is EndReason.DRAINING
+    assert push.flush_at == math.inf
+
+
+def test_a_peer_that_takes_nothing_is_told_nothing_at_the_end() -> None:
+    push = connected()
+    push.pause(4.0)
+    push.receive(change(1), 5.0)
+
+    assert push.is_paused
+    assert push.end(EndReason.DRAINING, 5.0) is None
+    assert push.is_over

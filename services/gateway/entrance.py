@@ -1,0 +1,134 @@
+"""Who may come in: admission, authentication, and what they may see, for both transports."""
+
+import random
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+from starlette.responses import Response
+
+from services.gateway.admission import Admission, FullError, Place
+from shared.runtime.clock import Clock
+
+Scope: TypeAlias = Mapping[str, Any]
+_CHALLENGE = {"www-authenticate": 'Bearer realm="tidings"'}
+EXPIRY_MARGIN_SECONDS = (1.0, 3.0)  # a stream ends this much before its credential does
+
+
+class Credential(Protocol):
+    """What a request was authenticated by."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
+
+
+class Authenticate(Protocol):
+    async def __call__(self, authorization: str | None) -> Credential:
+        """The credential of an Authorization header, which may be used here; raises Refusal."""
+        ...
+
+
+class RedeemTicket(Protocol):
+    async def __call__(self, ticket: str) -> Credential | None:
+        """The credential that a ticket stands for; it is used up. None for any other text."""
+        ...
+
+
+class Refusal(Exception):  # noqa: N818  an answer, not a failure
+    """Is answered as problem details (RFC 7807)."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        body = {"type": "about:blank", "status": self.status, "detail": self.detail}
+        return Response(
+            msgspec.json.encode(body),
+            status_code=self.status,
+            headers={"cache-control": "no-store", **self.headers},
+            media_type="application/problem+json",
+        )
+
+
+class Visitor(msgspec.Struct, frozen=True):
+    """Who came in; whoever gets one leaves its place."""
+
+    credential: Credential
+    place: Place
+
+
+class Entrance:
+    def __init__(
+        self,
+        admission: Admission,
+        authenticate: Authenticate,
+        redeem_ticket: RedeemTicket,
+        clock: Clock,
+    ) -> None:
+        self.is_closed = False  # the process drains
+        self._admission = admission
+        self._authenticate = authenticate
+        self._redeem_ticket = redeem_ticket
+        self._clock = clock
+
+    async def enter(self, scope: Scope, ticket: str | None) -> Visitor:
+        """Raises Refusal; cheap refusals come before what asks a database."""
+        if self.is_closed:
+            raise Refusal(503, "this server is about to end", retry_after())
+        address = (scope.get("client") or ("",))[0]
+        try:
+            place = self._admission.take(address)
+        except FullError as error:
+            raise refusal_of(error) from error
+        try:
+            credential = await self.authenticate(scope, ticket)
+            place.take_for(credential.user_id)
+        except FullError as error:
+            place.leave()
+            raise refusal_of(error) from error
+        except BaseException:
+            place.leave()
+            raise
+        return Visitor(credential, place)
+
+    async def authenticate(self, scope: Scope, ticket: str | None) -> Credential:
+        """By the header if there is one, else by the ticket; raises Refusal."""
+        authorization = header(scope, b"authorization")
+        if authorization is not None or ticket is None:
+            return await self._authenticate(authorization)
+        credential = await self._redeem_ticket(ticket)
+        if credential is None:
+            raise Refusal(401, "the ticket is unknown, used or expired", _CHALLENGE)
+        return credential
+
+    def seconds_left(self, credential: Credential) -> float | None:
+        """Until a connection must end because of its credential; None: it does not expire."""
+        if credential.expires_at is None:
+            return None
+        left = (credential.expires_at - self._clock.now()).total_seconds()
+        return max(0.0, left - random.uniform(*EXPIRY_MARGIN_SECONDS))  # noqa: S311  no secret
+
+
+def refusal_of(error: FullError) -> Refusal:
+    return Refusal(error.status, str(error), retry_after())
+
+
+def retry_after() -> Mapping[str, str]:
+    """Jittered, so that the refused do not come back as one crowd."""
+    return {"retry-after": str(random.randint(1, 5))}  # noqa: S311  no secret
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first of the name, as text."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None

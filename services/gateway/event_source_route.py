@@ -1,0 +1,153 @@
+"""`/jmap/eventsource` (RFC 8620 section 7.3): from a request to an open event source."""
+
+import asyncio
+import functools
+import random
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from services.gateway.connections import Connections, VisibleAccounts
+from services.gateway.entrance import Entrance, Refusal, Visitor, header, retry_after
+from services.gateway.event_source import (
+    HEADERS,
+    AsgiTransport,
+    EventSourceChannel,
+    Receive,
+    Send,
+    response_head,
+)
+from services.gateway.event_source_query import EventSourceQuery, QueryError, event_source_query
+from services.gateway.handoff import EXTENSION, HandoffHttpProtocol, HandoffRefusedError
+from services.gateway.push_connection import PushConnection, PushOptions, Types
+from services.gateway.settings import GatewaySettings
+from shared.log.appender import LogUnavailableError
+
+_LIFETIME_SPREAD = 0.2  # so that connections made together do not end together
+
+
+class EventSourceRoute:
+    """An ASGI application; without a handoff it stays and answers over ASGI."""
+
+    def __init__(
+        self,
+        entrance: Entrance,
+        connections: Connections,
+        visible_accounts: VisibleAccounts,
+        settings: GatewaySettings,
+    ) -> None:
+        self._entrance = entrance
+        self._connections = connections
+        self._visible_accounts = visible_accounts
+        self._settings = settings
+        self._joins = asyncio.Semaphore(settings.joins_at_once_max)
+        self._options = functools.lru_cache(maxsize=1024)(self._new_options)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401
+        protocol = _protocol_of(scope)
+        try:
+            channel = await self._joined(scope)
+        except Refusal as refusal:
+            await refusal.response()(scope, receive, send)
+            return
+        if channel is None:
+            await _answer_head(send)
+            return
+        # From here to `open` nothing may wait: what comes now must come after what was missed.
+        if protocol is not None:
+            head = response_head(scope["http_version"], protocol.server_state.default_headers)
+            try:
+                protocol.give_away(scope, channel)
+            except HandoffRefusedError:
+                pass
+            else:
+                channel.open_as(head, is_chunked=scope["http_version"] == "1.1")
+                return
+        await self._stay(channel, receive, send)
+
+    async def _joined(self, scope: Any) -> EventSourceChannel | None:  # noqa: ANN401
+        """A channel that was told what it missed, or None for HEAD; raises Refusal."""
+        if scope["method"] not in ("GET", "HEAD"):
+            raise Refusal(405, "an event source is read with GET", {"allow": "GET, HEAD"})
+        query = scope["query_string"].decode("latin-1")
+        visitor = await self._entrance.enter(scope, _ticket(query))
+        try:
+            asked = _asked(query, header(scope, b"last-event-id"))
+            if scope["method"] == "HEAD":
+                visitor.place.leave()
+                return None
+            channel = self._channel(visitor, asked)
+            await self._join(channel, asked.cursor)
+        except BaseException:
+            visitor.place.leave()
+            raise
+        return channel
+
+    async def _join(self, channel: EventSourceChannel, cursor: str | None) -> None:
+        try:
+            async with asyncio.timeout(self._settings.join_seconds_max), self._joins:
+                account_ids = await self._visible_accounts(channel.holder.user_id)
+                await self._connections.join(channel, account_ids, cursor)
+        except (TimeoutError, LogUnavailableError) as error:
+            raise Refusal(503, "the log cannot be read now", retry_after()) from error
+        self._connections.add(channel)
+
+    def _channel(self, visitor: Visitor, asked: EventSourceQuery) -> EventSourceChannel:
+        now = self._connections.now()
+        lifetime = self._settings.lifetime_seconds * random.uniform(1 - _LIFETIME_SPREAD, 1)  # noqa: S311
+        left = self._entrance.seconds_left(visitor.credential)
+        ends_at = now + (lifetime if left is None else min(lifetime, left))
+        options = self._options(asked.types, asked.ping_seconds, asked.closes_after_state)
+        push = PushConnection(options, now, ends_at=ends_at)
+        return EventSourceChannel(self._connections, push, visitor.credential, visitor.place)
+
+    def _new_options(
+        self,
+        types: Types,
+        ping_seconds: int,
+        closes_after_state: bool,  # noqa: FBT001  a key of the cache
+    ) -> PushOptions:
+        return PushOptions(
+            types=types,
+            ping_seconds=ping_seconds,
+            closes_after_state=closes_after_state,
+            flush_seconds=self._settings.flush_milliseconds / 1000,
+            stall_seconds=self._settings.stall_seconds,
+        )
+
+    async def _stay(self, channel: EventSourceChannel, receive: Receive, send: Send) -> None:
+        transport = AsgiTransport(channel)
+        channel.transport = transport
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+            channel.open_as(b"", is_chunked=False)
+            await transport.run(send, receive)
+        finally:
+            channel.connection_lost(None)
+
+
+def _asked(query: str, last_event_id: str | None) -> EventSourceQuery:
+    try:
+        return event_source_query(query, last_event_id)
+    except QueryError as error:
+        raise Refusal(400, str(error)) from error
+
+
+def _ticket(query: str) -> str | None:
+    """Read alone, because who is not authenticated is told nothing else."""
+    try:
+        return dict(parse_qsl(query, max_num_fields=32)).get("ticket")
+    except ValueError:
+        return None
+
+
+def _protocol_of(scope: Any) -> HandoffHttpProtocol | None:  # noqa: ANN401
+    reference = (scope.get("extensions") or {}).get(EXTENSION)
+    return None if reference is None else reference()
+
+
+async def _answer_head(send: Send) -> None:
+    headers: Iterable[tuple[bytes, bytes]] = HEADERS
+    await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": b""})

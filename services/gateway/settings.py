@@ -1,0 +1,31 @@
+"""TIDINGS_GATEWAY_*."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from services.gateway.admission import Limits
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every limit of the gateway."""
+
+    connections_max: Annotated[int, Meta(ge=1)] = 20_000
+    connections_per_user_max: Annotated[int, Meta(ge=1)] = 100
+    connections_per_address_max: Annotated[int, Meta(ge=1)] = 5_000
+    joins_at_once_max: Annotated[int, Meta(ge=1)] = 256
+    join_seconds_max: Annotated[float, Meta(gt=0)] = 5.0
+    lifetime_seconds: Annotated[int, Meta(ge=10)] = 3600  # of a connection; less up to a fifth
+    flush_milliseconds: Annotated[int, Meta(ge=1, le=1000)] = 20  # from one push to the next
+    stall_seconds: Annotated[int, Meta(ge=1)] = 30
+    unready_seconds: Annotated[float, Meta(ge=0)] = 0.0  # told not ready, still serving
+    drain_seconds: Annotated[float, Meta(ge=0)] = 3.0  # over which streams are closed
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            connections_max=self.connections_max,
+            connections_per_user_max=self.connections_per_user_max,
+            connections_per_address_max=self.connections_per_address_max,
+        )
