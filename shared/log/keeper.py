@@ -29,7 +29,7 @@ from shared.store.logs import (
     rebuild_lock,
     start_epoch,
 )
-from shared.store.pool import Connection
+from shared.store.pool import Connection, Executor
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class LogKeeper:
             raise LogUnavailableError(verdict.reason)
         return _sound(info)
 
-    async def _judge(self, executor: asyncpg.Pool | Connection, info: StreamInfo | None) -> Verdict:
+    async def _judge(self, executor: Executor, info: StreamInfo | None) -> Verdict:
         return judge(await read_log(executor, STREAM), _found(info))
 
     async def _repair(

@@ -7,12 +7,12 @@ import asyncpg
 
 from shared.log.event import OrderedState
 from shared.log.verdict import Known
-from shared.store.pool import Connection
+from shared.store.pool import Connection, Executor
 
 _LOCK = 0x71D1_10C5  # pg_advisory_lock: one rebuilder at a time
 
 
-async def read_log(executor: asyncpg.Pool | Connection, stream: str) -> Known | None:
+async def read_log(executor: Executor, stream: str) -> Known | None:
     row = await executor.fetchrow(
         "SELECT epoch, highest_sequence, is_complete FROM logs WHERE stream = $1", stream
     )
