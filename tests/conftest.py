@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from shared.bus.connection import open_bus
+from shared.bus.jetstream import JetStream
+from shared.log.subjects import STREAM
 from tests.support.containers import nats_container, postgres_container
 from tests.support.servers import (
     Databases,
@@ -45,6 +48,14 @@ def nats_url(request: pytest.FixtureRequest) -> Iterator[str]:
             yield url
     else:
         yield request.getfixturevalue("nats_server").url
+
+
+@pytest.fixture
+async def clean_nats_url(nats_url: str) -> str:
+    """The shared server without streams, for a log of the test's own database."""
+    async with open_bus(nats_url, name="clean") as bus:
+        await JetStream(bus).delete_stream(STREAM)
+    return nats_url
 
 
 @pytest.fixture

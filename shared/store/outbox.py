@@ -55,10 +55,10 @@ async def claim_left_behind(
     """
     rows = await pool.fetch(
         """
-        UPDATE outbox SET claimed_until = now() + $1
+        UPDATE outbox SET claimed_until = now() + $1::interval
         WHERE id IN (
             SELECT id FROM outbox
-            WHERE published_at IS NULL AND at < now() - $2
+            WHERE published_at IS NULL AND at < now() - $2::interval
               AND (claimed_until IS NULL OR claimed_until < now())
             ORDER BY at LIMIT $3 FOR UPDATE SKIP LOCKED)
         RETURNING id, account_id, states, cause, at
@@ -107,6 +107,6 @@ async def mark_published(
 async def forget_published(pool: asyncpg.Pool, *, older_than: timedelta) -> int:
     """Delete rows published longer ago than `older_than`; returns how many."""
     result: str = await pool.execute(
-        "DELETE FROM outbox WHERE published_at < now() - $1", older_than
+        "DELETE FROM outbox WHERE published_at < now() - $1::interval", older_than
     )
     return int(result.rsplit(" ", 1)[1])
