@@ -133,9 +133,7 @@ def end_leftover(spec: ChildSpec) -> None:
     if pid is None:
         return
     if spec.mark not in _command_line(pid):
-        # Dead, or the number belongs to a stranger now, which PostgreSQL would take for itself.
-        if _is_alive(pid):
-            spec.pid_path.unlink(missing_ok=True)
+        _forget(pid, spec.pid_path)
         return
     for number, seconds in (
         (spec.stop_signal, spec.stop_seconds),
@@ -143,6 +141,7 @@ def end_leftover(spec: ChildSpec) -> None:
     ):
         _send(pid, number)
         if _ended_within(pid, spec.mark, seconds):
+            _forget(pid, spec.pid_path)
             return
     raise CouldNotStartError(
         f"A {spec.name} of an earlier start (pid {pid}) does not end: stop it by hand."
@@ -170,14 +169,15 @@ def _send(pid: int, number: signal.Signals) -> None:
         ) from error
 
 
-def _is_alive(pid: int) -> bool:
+def _forget(pid: int, pid_path: Path) -> None:
+    """PostgreSQL would take a stranger who has the number now, or a zombie, for itself."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
+        return
     except PermissionError:
-        return True
-    return True
+        pass
+    pid_path.unlink(missing_ok=True)
 
 
 def _pid_in(path: Path) -> int | None:

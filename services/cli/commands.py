@@ -1,0 +1,34 @@
+"""The commands that run and set up."""
+
+import typer
+
+from services.cli.maintenance import apply_migrations, rebuild_log
+from services.cli.run import run
+from services.cli.up import up as run_everything
+
+app = typer.Typer(
+    help="Tidings: a durable JMAP push server.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they would show local variables, so secrets
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+log = typer.Typer(help="The log of state changes.", no_args_is_help=True)
+app.add_typer(log, name="log")
+
+
+@app.command()
+def up(context: typer.Context) -> None:
+    """Run everything on one machine and one port, with embedded servers where none are given."""
+    raise typer.Exit(run(run_everything(context.obj)))
+
+
+@app.command()
+def migrate(context: typer.Context) -> None:
+    """Apply the migrations of the database and the declared streams."""
+    raise typer.Exit(run(apply_migrations(context.obj)))
+
+
+@log.command("rebuild")
+def log_rebuild(context: typer.Context) -> None:
+    """Make the log anew from PostgreSQL; open clients resynchronise."""
+    raise typer.Exit(run(rebuild_log(context.obj)))

@@ -1,0 +1,47 @@
+"""`tidings migrate` and `tidings log rebuild`."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import typer
+
+from services.cli.run import starting
+from services.cli.settings import server_settings, servers_in_use
+from shared.log.open_log import WritableLog, open_writable_log
+from shared.store.migrate import migrate, require_migrations
+from shared.store.pool import open_pool
+
+
+async def apply_migrations(environ: Mapping[str, str]) -> None:
+    """Idempotent; a deployment runs it before its processes."""
+    nats_url, postgres_url = servers_in_use(server_settings(environ))
+    with starting():
+        applied = await migrate(postgres_url)
+    async with _log_of(nats_url, postgres_url) as log:
+        with starting():
+            await log.keeper.ensure()
+            is_changed = await log.keeper.apply_topology()
+    typer.echo(f"Migrations applied: {', '.join(applied) or 'none were missing'}.")
+    typer.echo(f"Streams: {'brought to their declaration' if is_changed else 'as declared'}.")
+
+
+async def rebuild_log(environ: Mapping[str, str]) -> None:
+    """Whatever its health."""
+    nats_url, postgres_url = servers_in_use(server_settings(environ))
+    async with _log_of(nats_url, postgres_url) as log:
+        with starting():
+            sound = await log.keeper.rebuild()
+    typer.echo(f"The log was made anew: epoch {sound.epoch}, sequence {sound.last_sequence}.")
+
+
+@asynccontextmanager
+async def _log_of(nats_url: str, postgres_url: str) -> AsyncIterator[WritableLog]:
+    async with open_pool(postgres_url) as pool:
+        with starting():
+            await require_migrations(pool)
+            opened = open_writable_log(nats_url, pool, name="cli")
+            log = await opened.__aenter__()
+        try:
+            yield log
+        finally:
+            await opened.__aexit__(None, None, None)

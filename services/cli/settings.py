@@ -1,0 +1,49 @@
+"""What `tidings` reads from the environment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from services.cli.embedded.data_directory import DataDirectory
+from shared.runtime.errors import CouldNotStartError
+from shared.runtime.serve import HttpSettings
+from shared.runtime.settings import PREFIX, Secret, refuse_unknown, settings_from
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """TIDINGS_*: the servers; an unset URL means an embedded one."""
+
+    data: Path = Path(".tidings")  # directory of the embedded servers
+    nats_url: Secret | None = None  # comma-separated
+    postgres_url: Secret | None = None
+
+
+# Every variable that a program of this repository reads, by prefix.
+DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
+    (PREFIX, ServerSettings),
+    (PREFIX, HttpSettings),
+)
+
+
+def server_settings(environ: Mapping[str, str]) -> ServerSettings:
+    """Raises SettingsError, also for a variable that nobody reads."""
+    refuse_unknown(environ, DECLARED)
+    return settings_from(environ, PREFIX, ServerSettings)
+
+
+def servers_in_use(settings: ServerSettings) -> tuple[str, str]:
+    """URLs of NATS and PostgreSQL: those given, else those of a running `tidings up`.
+
+    Raises:
+        CouldNotStartError: none is given and none runs.
+    """
+    if settings.nats_url is not None and settings.postgres_url is not None:
+        return settings.nats_url, settings.postgres_url
+    running = DataDirectory(settings.data).running()
+    if running is None:
+        raise CouldNotStartError(
+            f"No tidings runs on {settings.data.absolute()}: start `tidings up` there, set "
+            "TIDINGS_DATA to its directory, or set TIDINGS_NATS_URL and TIDINGS_POSTGRES_URL."
+        )
+    return settings.nats_url or running.nats_url, settings.postgres_url or running.postgres_url
