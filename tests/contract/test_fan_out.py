@@ -48,13 +48,21 @@ class Recorder:
 
 
 @pytest.fixture(params=["memory", "real"])
-async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+def servers(request: pytest.FixtureRequest) -> tuple[str, str] | None:
+    """URLs of NATS and PostgreSQL, for the real one."""
     if request.param == "memory":
+        return None
+    nats: NatsServer = request.getfixturevalue("fresh_nats")
+    return nats.url, request.getfixturevalue("postgres_dsn")
+
+
+@pytest.fixture
+async def subject(servers: tuple[str, str] | None) -> AsyncIterator[Subject]:
+    if servers is None:
         fan_out = MemoryFanOut()
         yield Subject(fan_out, fan_out.append)
         return
-    nats: NatsServer = request.getfixturevalue("fresh_nats")
-    async with real_log(nats.url, request.getfixturevalue("postgres_dsn")) as log:
+    async with real_log(*servers) as log:
         yield Subject(log.fan_out, log.append_and_pass_on)
 
 

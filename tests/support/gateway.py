@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from services.gateway.admission import Admission
-from services.gateway.connections import Connections
+from services.gateway.connections import Connections, FanOut
 from services.gateway.entrance import Entrance, Refusal
 from services.gateway.event_source_route import EventSourceRoute
 from services.gateway.handoff import HandoffHttpProtocol
@@ -32,14 +32,13 @@ class FakeCredential(msgspec.Struct, frozen=True):
 class GatewayOfTest:
     """Users are their own tokens."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
-        self.fan_out = MemoryFanOut()
+    def __init__(self, settings: GatewaySettings, fan_out: FanOut) -> None:
         self.accounts: dict[str, set[str]] = {"anna": {"a1", "a2"}}
         self.tickets: dict[str, FakeCredential] = {}
         self.expires_at: datetime | None = None
         self.draining = asyncio.Event()
         self.connections = Connections(
-            self.fan_out,
+            fan_out,
             self.visible_accounts,
             now=asyncio.get_running_loop().time,
             flush_seconds=settings.flush_milliseconds / 1000,
@@ -49,6 +48,7 @@ class GatewayOfTest:
         )
         self.settings = settings
         self.port = 0
+        self.fan_out = MemoryFanOut()
         self.event_source = EventSourceRoute(
             self.entrance, self.connections, self.visible_accounts, settings
         )
@@ -72,9 +72,14 @@ class GatewayOfTest:
 
 @asynccontextmanager
 async def gateway_running(
-    settings: GatewaySettings | None = None, *, with_handoff: bool = True
+    settings: GatewaySettings | None = None,
+    *,
+    fan_out: FanOut | None = None,
+    with_handoff: bool = True,
 ) -> AsyncIterator[GatewayOfTest]:
-    gateway = GatewayOfTest(settings or GatewaySettings())
+    memory = MemoryFanOut()
+    gateway = GatewayOfTest(settings or GatewaySettings(), fan_out or memory)
+    gateway.fan_out = memory  # not of the connections when another was given
     listener = listen(ANY_PORT)
     gateway.port = listener.getsockname()[1]
     protocol = HandoffHttpProtocol if with_handoff else None
