@@ -1,6 +1,6 @@
 """The PostgreSQL pool.
 
-`jsonb` crosses it as bytes of JSON, which each module decodes by its own shape.
+`json` and `jsonb` cross it as bytes of JSON, which each module decodes by its own shape.
 """
 
 from collections.abc import AsyncIterator
@@ -38,4 +38,11 @@ async def _set_codecs(connection: asyncpg.Connection) -> None:
         format="binary",
         encoder=lambda body: _JSONB_VERSION + body,
         decoder=lambda data: data[1:],
+    )
+    await connection.set_type_codec(
+        "json",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda body: body,
+        decoder=lambda data: data,
     )

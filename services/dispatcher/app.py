@@ -1,0 +1,121 @@
+"""The dispatcher put together: its resources, its routes, its loops."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import asyncpg
+import msgspec
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from services.dispatcher.processor import Processor
+from services.dispatcher.registry import registry_of
+from services.dispatcher.relay import Relay
+from services.dispatcher.routes import Api
+from services.dispatcher.sessions import Sessions
+from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.standard import Committed, StandardMethods
+from services.dispatcher.types import contacts, core
+from shared.bus.control import ControlMessage, listen_control
+from shared.http.authentication import Authenticator
+from shared.http.health import health_routes
+from shared.jmap.session import Capability, CoreLimits
+from shared.log.open_log import open_writable_log
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.lifetime import draining_on_signals
+from shared.runtime.metrics import Metrics
+from shared.runtime.serve import HttpSettings, listen, serve
+from shared.store.migrate import require_migrations
+from shared.store.pool import open_pool
+
+DECLARED_TYPES = {
+    declared.name: declared for declared in (contacts.ADDRESS_BOOK, contacts.CONTACT_CARD)
+}
+
+
+class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the routes stand on; `up` shares most of it with the gateway.
+
+    `committed` is told of each mutation after its commit. `capabilities` are those of other
+    services that share the session, such as the gateway's.
+    """
+
+    pool: asyncpg.Pool
+    authenticator: Authenticator
+    committed: Committed
+    public_url: str
+    clock: Clock
+    limits: CoreLimits = CoreLimits()
+    capabilities: Sequence[Capability] = ()
+
+
+class Dispatcher:
+    """The API over its resources."""
+
+    def __init__(self, resources: DispatcherResources) -> None:
+        limits = resources.limits
+        own = [core.core_capability(limits), contacts.CAPABILITY]
+        self._sessions = Sessions(
+            resources.pool,
+            [*own, *resources.capabilities],
+            resources.public_url,
+            resources.clock,
+        )
+        standard = StandardMethods(resources.pool, DECLARED_TYPES, limits, resources.committed)
+        processor = Processor(
+            registry_of(core.METHODS, standard.methods()),
+            [item.urn for item in (*own, *resources.capabilities)],
+            limits,
+        )
+        self._api = Api(resources.authenticator, self._sessions, processor, limits, resources.clock)
+
+    def routes(self) -> list[Route]:
+        return self._api.routes()
+
+    def receive_control(self, message: ControlMessage) -> None:
+        """Call it for each control message, as well as the authenticator's."""
+        self._sessions.receive_control(message)
+
+
+def dispatcher_routes(resources: DispatcherResources) -> list[Route]:
+    """The routes alone; grants are then seen when the cache of sessions ends."""
+    return Dispatcher(resources).routes()
+
+
+async def run(settings: DispatcherSettings, http: HttpSettings) -> None:
+    """`tidings dispatcher`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
+    draining = draining_on_signals()
+    clock, metrics = SystemClock(), Metrics()
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(http))
+        pool = await stack.enter_async_context(
+            open_pool(settings.postgres_url, connections_max=settings.postgres_connections_max)
+        )
+        await require_migrations(pool)
+        log = await stack.enter_async_context(
+            open_writable_log(settings.nats_url, pool, name="dispatcher")
+        )
+        relay = Relay(pool, log.appender, log.guard)
+        authenticator = Authenticator(pool, clock=clock)
+        dispatcher = Dispatcher(
+            DispatcherResources(
+                pool=pool,
+                authenticator=authenticator,
+                committed=relay.wake,
+                public_url=settings.public_url,
+                clock=clock,
+            )
+        )
+        await listen_control(log.bus, authenticator.receive_control)
+        await listen_control(log.bus, dispatcher.receive_control)
+        checks = {"postgres": lambda: pool.fetchval("SELECT 1")}
+        app = Starlette(routes=[*dispatcher.routes(), *health_routes(checks, draining, metrics)])
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(log.guard.run(), name="guard"),
+                tasks.create_task(relay.run(), name="relay"),
+            ]
+            await serve(app, listener, http, draining)
+            for loop in loops:
+                loop.cancel()

@@ -1,0 +1,208 @@
+"""The second half of /set: drop what other records forbid, then answer and write the rest."""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import field
+
+from services.dispatcher.methods.declaration import Container, DeclaredType, DefaultFlag
+from services.dispatcher.methods.set import Draft, Drafts, held_ids
+from shared.jmap.errors import SetError
+from shared.jmap.i_json import JsonObject
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What the database says about the drafts' surroundings."""
+
+    existing: Mapping[str, frozenset[str]]  # type -> those of the referenced ids that exist
+    holders: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(unique property, value) -> the record that has it now."""
+    filled: frozenset[str] = frozenset()  # containers, to be destroyed, that have members
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True):
+    """A record to be stored; `stored` None: destroyed."""
+
+    record_id: str
+    is_create: bool
+    stored: JsonObject | None
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of a /set call but for its states."""
+
+    created: dict[str, JsonObject]
+    updated: dict[str, JsonObject | None]
+    destroyed: list[str]
+    not_created: dict[str, SetError]
+    not_updated: dict[str, SetError]
+    not_destroyed: dict[str, SetError]
+    writes: list[Write]
+    created_ids: dict[str, str]
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.not_created or self.not_updated or self.not_destroyed)
+
+
+def unique_values(declared: DeclaredType, drafts: list[Draft]) -> list[tuple[str, str]]:
+    """(property, value) of everything that would be written and has to be unique."""
+    return [
+        (name, value)
+        for draft in drafts
+        if draft.is_write
+        for name, value in _unique_of(declared, draft.stored)
+    ]
+
+
+def referenced_ids(declared: DeclaredType, drafts: list[Draft]) -> dict[str, set[str]]:
+    """Type -> ids that the drafts refer to."""
+    wanted: dict[str, set[str]] = {}
+    for draft in drafts:
+        for name, type_ in declared.references.items():
+            wanted.setdefault(type_, set()).update(held_ids((draft.stored or {}).get(name)))
+    return wanted
+
+
+def settle(declared: DeclaredType, drafts: Drafts, known: Known) -> Settled:
+    """Each record stands or falls alone; what refers to a fallen one falls too."""
+    standing = list(drafts.drafts)
+    settled = Settled(
+        created={},
+        updated={},
+        destroyed=[],
+        not_created=dict(drafts.not_created),
+        not_updated=dict(drafts.not_updated),
+        not_destroyed=dict(drafts.not_destroyed),
+        writes=[],
+        created_ids={},
+    )
+    while fallen := _fallen(declared, standing, known):
+        for index, error in fallen.items():
+            _errors_for(settled, standing[index])[standing[index].key] = error
+        standing = [draft for index, draft in enumerate(standing) if index not in fallen]
+    for draft in standing:
+        _accept(settled, draft)
+    return settled
+
+
+def _accept(settled: Settled, draft: Draft) -> None:
+    if draft.is_create:
+        settled.created[draft.key] = draft.answer
+        settled.created_ids[draft.key] = draft.record_id
+    elif draft.stored is None:
+        settled.destroyed.append(draft.record_id)
+    else:
+        settled.updated[draft.record_id] = draft.answer or None
+    if draft.is_write:
+        settled.writes.append(
+            Write(record_id=draft.record_id, is_create=draft.is_create, stored=draft.stored)
+        )
+
+
+def _errors_for(settled: Settled, draft: Draft) -> dict[str, SetError]:
+    if draft.is_create:
+        return settled.not_created
+    return settled.not_destroyed if draft.stored is None else settled.not_updated
+
+
+def _fallen(declared: DeclaredType, standing: list[Draft], known: Known) -> dict[int, SetError]:
+    """Index -> why it cannot stand beside the others."""
+    created = {draft.record_id for draft in standing if draft.is_create}
+    destroyed = {draft.record_id for draft in standing if draft.stored is None}
+    taken = _taken(declared, standing, known)
+    fallen: dict[int, SetError] = {}
+    for index, draft in enumerate(standing):
+        error = _broken_reference(declared, draft, known, (created, destroyed))
+        error = error or _duplicate(declared, draft, taken)
+        if declared.container is not None and draft.stored is None:
+            error = _still_filled(declared.container, draft, known)
+        if error is not None:
+            fallen[index] = error
+    return fallen
+
+
+def _broken_reference(
+    declared: DeclaredType, draft: Draft, known: Known, own: tuple[set[str], set[str]]
+) -> SetError | None:
+    created, destroyed = own
+    wrong = []
+    for name, type_ in declared.references.items():
+        existing = known.existing.get(type_, frozenset[str]())
+        if type_ == declared.name:
+            existing = (existing | created) - destroyed
+        if not existing.issuperset(held_ids((draft.stored or {}).get(name))):
+            wrong.append(name)
+    if not wrong or not draft.is_write:
+        return None
+    description = "It refers to a record that does not exist."
+    return SetError(type="invalidProperties", description=description, properties=wrong)
+
+
+def _taken(
+    declared: DeclaredType, standing: list[Draft], known: Known
+) -> dict[tuple[str, str], str]:
+    """(property, value) -> the record that has it after the call; the first one wins."""
+    written = {draft.record_id for draft in standing if draft.is_write}
+    taken = {value: holder for value, holder in known.holders.items() if holder not in written}
+    for draft in standing:
+        for value in _unique_of(declared, draft.stored):
+            taken.setdefault(value, draft.record_id)
+    return taken
+
+
+def _duplicate(
+    declared: DeclaredType, draft: Draft, taken: Mapping[tuple[str, str], str]
+) -> SetError | None:
+    for name, value in _unique_of(declared, draft.stored):
+        holder = taken[name, value]
+        if holder != draft.record_id:
+            return SetError(
+                type="invalidProperties",
+                description=f"{name}: another record has it.",
+                properties=[name],
+                existing_id=holder,
+            )
+    return None
+
+
+def _still_filled(container: Container, draft: Draft, known: Known) -> SetError | None:
+    return SetError(type=container.error) if draft.record_id in known.filled else None
+
+
+def _unique_of(declared: DeclaredType, stored: JsonObject | None) -> list[tuple[str, str]]:
+    if stored is None:
+        return []
+    return [
+        (item.name, value)
+        for item in declared.properties.values()
+        if item.rule.unique and isinstance(value := stored.get(item.name), str)
+    ]
+
+
+def move_default(
+    flag: DefaultFlag, records: Mapping[str, JsonObject], wanted: str | None
+) -> dict[str, bool]:
+    """Record -> its new flag, for those whose flag changes.
+
+    `records` are all that the account will have. Exactly one of them is the default: the wanted
+    one if it exists, else the one that is, else the first by sort order and name.
+    """
+    if not records:
+        return {}
+    current = [record_id for record_id, record in records.items() if record.get(flag.property)]
+    if wanted is not None and wanted in records:
+        chosen = wanted
+    elif current:
+        chosen = current[0]
+    else:
+        chosen = min(records, key=lambda record_id: _rank(record_id, records[record_id]))
+    changes = {record_id: False for record_id in current if record_id != chosen}
+    if chosen not in current:
+        changes[chosen] = True
+    return changes
+
+
+def _rank(record_id: str, record: JsonObject) -> tuple[int, str, str]:
+    order = record.get("sortOrder")
+    return order if isinstance(order, int) else 0, str(record.get("name")), record_id

@@ -1,0 +1,190 @@
+"""/set of a declared type over PostgreSQL: one transaction, one event (RFC 8620 section 5.3)."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from services.dispatcher.methods.declaration import DeclaredType, Viewer
+from services.dispatcher.methods.index import indexed_values
+from services.dispatcher.methods.set import Drafts
+from services.dispatcher.methods.settle import (
+    Known,
+    Settled,
+    Write,
+    move_default,
+    referenced_ids,
+    unique_values,
+)
+from shared.jmap.i_json import JsonObject, JsonValue, encode_json
+from shared.store.pool import Connection
+from shared.store.records import (
+    RecordWrite,
+    StoredRecord,
+    read_all_records,
+    read_records,
+    read_tagged,
+    tag,
+)
+
+_CONTAINERS_MAX = 10_000  # records of a type that has a default one
+_MEMBERS_AT_ONCE = 1000
+
+_decoder = msgspec.json.Decoder(JsonObject)
+
+
+def decode_record(record: StoredRecord) -> JsonObject:
+    return _decoder.decode(record.data)
+
+
+def record_write(
+    declared: DeclaredType,
+    account_id: str,
+    record_id: str,
+    stored: JsonObject | None,
+    *,
+    is_create: bool = False,
+) -> RecordWrite:
+    if stored is None:
+        return RecordWrite(type=declared.name, id=record_id, data=None)
+    tags = {
+        tag(account_id, declared.name, name, value)
+        for name, value in indexed_values(declared, stored)
+    }
+    return RecordWrite(
+        type=declared.name,
+        id=record_id,
+        is_create=is_create,
+        data=encode_json(stored),
+        tags=tags,
+    )
+
+
+async def look_around(
+    connection: Connection,
+    account_id: str,
+    declared: DeclaredType,
+    drafts: Drafts,
+    *,
+    may_empty: bool,
+) -> Known:
+    """What `settle` has to know; `may_empty`: members of destroyed containers may go."""
+    existing: dict[str, frozenset[str]] = {}
+    for type_name, ids in referenced_ids(declared, drafts.drafts).items():
+        found = await read_records(connection, account_id, type_name, sorted(ids)) if ids else []
+        existing[type_name] = frozenset(record.id for record in found)
+    holders = await _holders(connection, account_id, declared, drafts)
+    filled: set[str] = set()
+    if declared.container is not None and not may_empty:
+        for draft in drafts.drafts:
+            if draft.stored is None and await _members(
+                connection, account_id, declared, draft.record_id, limit=1
+            ):
+                filled.add(draft.record_id)
+    return Known(existing=existing, holders=holders, filled=frozenset(filled))
+
+
+async def _holders(
+    connection: Connection, account_id: str, declared: DeclaredType, drafts: Drafts
+) -> dict[tuple[str, str], str]:
+    values = unique_values(declared, drafts.drafts)
+    if not values:
+        return {}
+    tags = {tag(account_id, declared.name, *value) for value in values}
+    found = await read_tagged(connection, account_id, declared.name, tags, len(tags) + 1)
+    wanted = set(values)
+    return {
+        value: record.id
+        for record in found
+        for value in indexed_values(declared, decode_record(record))
+        if value in wanted
+    }
+
+
+async def _members(
+    connection: Connection, account_id: str, declared: DeclaredType, container_id: str, limit: int
+) -> list[StoredRecord]:
+    container = declared.container
+    assert container is not None  # noqa: S101 - callers checked
+    wanted = tag(account_id, container.member_type, container.member_property, container_id)
+    return await read_tagged(connection, account_id, container.member_type, [wanted], limit)
+
+
+async def removed_members(
+    connection: Connection,
+    account_id: str,
+    declared: DeclaredType,
+    member: DeclaredType,
+    containers: Sequence[str],
+) -> list[RecordWrite]:
+    """Take the members out of destroyed containers; who is left in none is destroyed."""
+    container = declared.container
+    assert container is not None  # noqa: S101 - callers checked
+    members: dict[str, JsonObject] = {}
+    for container_id in containers:
+        for record in await _members(connection, account_id, declared, container_id, limit=2**31):
+            members.setdefault(record.id, decode_record(record))
+    writes = []
+    for record_id, stored in members.items():
+        left = _without(stored.get(container.member_property), containers)
+        kept = {**stored, container.member_property: left} if left else None
+        writes.append(record_write(member, account_id, record_id, kept))
+    return writes
+
+
+def _without(value: JsonValue, ids: Sequence[str]) -> JsonObject:
+    if not isinstance(value, dict):
+        return {}
+    return {key: item for key, item in value.items() if key not in ids}
+
+
+async def with_default(
+    connection: Connection,
+    account_id: str,
+    declared: DeclaredType,
+    settled: Settled,
+    wanted: str | None,
+) -> Settled:
+    """Keep exactly one default record: `onSuccessSetIsDefault`, or the loss of the default."""
+    flag = declared.default_flag
+    if flag is None:
+        return settled
+    stored = await read_all_records(
+        connection, account_id, declared.name, records_max=_CONTAINERS_MAX
+    )
+    records = {record.id: decode_record(record) for record in stored}
+    writes = {write.record_id: write for write in settled.writes}
+    for write in settled.writes:
+        if write.stored is None:
+            records.pop(write.record_id, None)
+        else:
+            records[write.record_id] = write.stored
+    changes = move_default(flag, records, wanted)
+    created = {record_id: key for key, record_id in settled.created_ids.items()}
+    for record_id, value in changes.items():
+        told: JsonObject = {flag.property: value}
+        if record_id in created:
+            settled.created[created[record_id]].update(told)
+        else:
+            settled.updated[record_id] = {**(settled.updated.get(record_id) or {}), **told}
+        writes[record_id] = Write(
+            record_id=record_id,
+            is_create=record_id in created,
+            stored={**records[record_id], **told},
+        )
+    return msgspec.structs.replace(settled, writes=list(writes.values()))
+
+
+async def viewer_of(
+    connection: Connection, account_id: str, viewer: Viewer, declared: DeclaredType
+) -> Viewer:
+    """With the other users' grants, for types that show them."""
+    if declared.is_viewed_as_stored:
+        return viewer
+    rows = await connection.fetch(
+        "SELECT user_id, role FROM grants WHERE account_id = $1 ORDER BY user_id", account_id
+    )
+    # The principal to which the account belongs is never in shareWith (RFC 9610 section 2).
+    shares: Mapping[str, str] = {
+        row["user_id"]: row["role"] for row in rows if row["role"] != "owner"
+    }
+    return msgspec.structs.replace(viewer, shares=shares)

@@ -1,0 +1,113 @@
+"""Runs the calls of a request in order (RFC 8620 section 3): resolve, find, run, collect.
+
+Each call is its own transaction and fails alone.
+"""
+
+import logging
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from services.dispatcher.registry import Answers, Call, Registry
+from shared.jmap.envelope import Invocation, MethodResponse, Request, Response
+from shared.jmap.errors import MethodError, limit_exceeded, unknown_capability
+from shared.jmap.references import resolve_references
+from shared.jmap.session import CoreLimits
+from shared.log.event import Cause
+from shared.store.people import VisibleAccount
+
+_log = logging.getLogger(__name__)
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sent a request, and what the log will say about it."""
+
+    user_id: str
+    user_name: str
+    accounts: Mapping[str, VisibleAccount]
+    session_state: str
+    request_id: str
+    traceparent: str | None
+
+
+class Processor:
+    """`capabilities` are those that `using` may name."""
+
+    def __init__(
+        self, registry: Registry, capabilities: Collection[str], limits: CoreLimits
+    ) -> None:
+        self._registry = registry
+        self._capabilities = frozenset(capabilities)
+        self._limits = limits
+
+    async def process(self, request: Request, caller: Caller, now: datetime) -> Response:
+        """Raises RequestError."""
+        unknown = request.using - self._capabilities
+        if unknown:
+            raise unknown_capability(f"Unknown: {', '.join(sorted(unknown))[:500]}")
+        calls_max = self._limits.max_calls_in_request
+        if len(request.method_calls) > calls_max:
+            raise limit_exceeded("maxCallsInRequest", f"More than {calls_max} method calls.")
+        created_ids = dict(request.created_ids or {})
+        responses: list[MethodResponse] = []
+        for invocation in request.method_calls:
+            answers = await self._answers(
+                invocation, responses, request.using, _Turn(caller, created_ids, now)
+            )
+            responses.extend(
+                MethodResponse(name, arguments, invocation.call_id) for name, arguments in answers
+            )
+        return Response(
+            method_responses=responses,
+            session_state=caller.session_state,
+            created_ids=msgspec.UNSET if request.created_ids is None else created_ids,
+        )
+
+    async def _answers(
+        self,
+        invocation: Invocation,
+        responses: Sequence[MethodResponse],
+        using: Collection[str],
+        turn: "_Turn",
+    ) -> Answers:
+        method = self._registry.get(invocation.name)
+        try:
+            if method is None or method.capability not in using:
+                return _UNKNOWN_METHOD
+            arguments = resolve_references(invocation.arguments, responses)
+            call = Call(
+                arguments=arguments,
+                user_id=turn.caller.user_id,
+                accounts=turn.caller.accounts,
+                created_ids=turn.created_ids,
+                cause=_cause(invocation.name, turn.caller),
+                now=turn.now,
+            )
+            return await method.handle(call)
+        except MethodError as error:
+            return [("error", error.arguments())]
+        except Exception:  # noqa: BLE001 - a bug of one method is no other method's
+            fault_id = secrets.token_hex(8)
+            _log.exception("method_failed", extra={"method": invocation.name, "fault_id": fault_id})
+            failure = MethodError("serverFail", f"An error of the server, logged as {fault_id}.")
+            return [("error", failure.arguments())]
+
+
+_UNKNOWN_METHOD: Answers = [("error", MethodError("unknownMethod").arguments())]
+
+
+class _Turn(msgspec.Struct, frozen=True):
+    caller: Caller
+    created_ids: dict[str, str]
+    now: datetime
+
+
+def _cause(method: str, caller: Caller) -> Cause:
+    return Cause(
+        method=method,
+        request_id=caller.request_id,
+        principal=caller.user_name,
+        traceparent=caller.traceparent,
+    )

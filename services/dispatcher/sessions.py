@@ -1,0 +1,85 @@
+"""The Session of each user (RFC 8620 section 2), kept for as long as a credential is."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import msgspec
+
+from shared.bus.control import ControlMessage
+from shared.http.authentication import CACHE_SECONDS
+from shared.jmap.i_json import JsonObject, encode_json
+from shared.jmap.session import Capability, SessionAccount, session_object
+from shared.runtime.clock import Clock
+from shared.store.credentials import Credential
+from shared.store.people import VisibleAccount, visible_accounts
+
+_USERS_MAX = 10_000
+
+
+class UserSession(msgspec.Struct, frozen=True, kw_only=True):
+    """What one user may use now; `body` is the Session object as JSON."""
+
+    accounts: Mapping[str, VisibleAccount]
+    state: str
+    body: bytes
+    until: float  # monotonic seconds
+
+
+class Sessions:
+    """Makes sessions; a change of grants is seen at once, or when its message was lost, soon."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        capabilities: Sequence[Capability],
+        public_url: str,
+        clock: Clock,
+    ) -> None:
+        self._pool = pool
+        self._capabilities = capabilities
+        self._public_url = public_url
+        self._clock = clock
+        self._cache: OrderedDict[str, UserSession] = OrderedDict()
+        self._generation = 0
+
+    async def session_of(self, credential: Credential) -> UserSession:
+        now = self._clock.monotonic()
+        cached = self._cache.get(credential.user_id)
+        if cached is not None and cached.until > now:
+            return cached
+        generation = self._generation
+        accounts = await visible_accounts(self._pool, credential.user_id)
+        made = self._session(credential.user_name, accounts, now + CACHE_SECONDS)
+        if generation == self._generation:
+            self._cache.pop(credential.user_id, None)
+            self._cache[credential.user_id] = made
+            while len(self._cache) > _USERS_MAX:
+                self._cache.popitem(last=False)
+        return made
+
+    def receive_control(self, message: ControlMessage) -> None:
+        """For `listen_control`."""
+        if message.grants_changed is not None:
+            self._generation += 1
+            self._cache.pop(message.grants_changed, None)
+
+    def _session(
+        self, user_name: str, accounts: Sequence[VisibleAccount], until: float
+    ) -> UserSession:
+        shown = [
+            SessionAccount(
+                id=account.id,
+                name=account.name,
+                is_personal=account.is_personal,
+                is_read_only=account.role == "read",
+            )
+            for account in accounts
+        ]
+        session: JsonObject = session_object(user_name, shown, self._capabilities, self._public_url)
+        return UserSession(
+            accounts={account.id: account for account in accounts},
+            state=str(session["state"]),
+            body=encode_json(session),
+            until=until,
+        )

@@ -1,0 +1,283 @@
+"""The standard methods of declared types, over PostgreSQL: each call one transaction."""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import asyncpg
+import msgspec
+
+from services.dispatcher.methods.arguments import (
+    ChangesArguments,
+    GetArguments,
+    SetArguments,
+    read_arguments,
+    take_argument,
+)
+from services.dispatcher.methods.declaration import DeclaredType, Viewer
+from services.dispatcher.methods.get import check_properties, requested_ids, shown_record
+from services.dispatcher.methods.set import Drafter, wanted_ids
+from services.dispatcher.methods.settle import Settled, settle
+from services.dispatcher.mutation import (
+    decode_record,
+    look_around,
+    record_write,
+    removed_members,
+    viewer_of,
+    with_default,
+)
+from services.dispatcher.registry import Answers, Call, Method
+from shared.jmap.envelope import Arguments
+from shared.jmap.errors import MethodError
+from shared.jmap.i_json import JsonObject, JsonValue
+from shared.jmap.ids import modseq_of, state_token
+from shared.jmap.session import CoreLimits
+from shared.store.ids import new_id
+from shared.store.outbox import OutboxEntry
+from shared.store.people import VisibleAccount
+from shared.store.pool import Connection
+from shared.store.records import (
+    AccountGoneError,
+    RecordChange,
+    StoredRecord,
+    lock_account,
+    read_all_records,
+    read_changes,
+    read_records,
+    read_state,
+    write_records,
+)
+
+_CHANGES_MAX = 5000  # ids in one answer, when the client sets no limit
+
+Committed = Callable[[OutboxEntry], None]
+"""Told of each mutation after its commit; must not wait."""
+
+
+class StandardMethods:
+    """Makes the methods of each declared type."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        types: Mapping[str, DeclaredType],
+        limits: CoreLimits,
+        committed: Committed,
+    ) -> None:
+        self._pool = pool
+        self._types = types
+        self._limits = limits
+        self._committed = committed
+
+    def methods(self) -> list[Method]:
+        verbs = {"get": self._get, "changes": self._changes, "set": self._set}
+        return [
+            Method(
+                name=f"{declared.name}/{verb}",
+                capability=declared.capability,
+                handle=functools.partial(handle, declared),
+            )
+            for declared in self._types.values()
+            for verb, handle in verbs.items()
+        ]
+
+    async def _get(self, declared: DeclaredType, call: Call) -> Answers:
+        arguments = read_arguments(call.arguments, GetArguments)
+        account = call.account(arguments.account_id)
+        check_properties(declared, arguments.properties)
+        objects_max = self._limits.max_objects_in_get
+        ids = requested_ids(arguments, call.created_ids, objects_max)
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            state = await read_state(connection, account.id, declared.name)
+            found = await _found(connection, account.id, declared, ids, objects_max)
+            viewer = await viewer_of(connection, account.id, _viewer(call, account), declared)
+        shown = {
+            record.id: shown_record(
+                declared,
+                record.id,
+                record.data,
+                viewer=viewer,
+                properties=arguments.properties,
+            )
+            for record in found
+        }
+        ordered = list(shown) if ids is None else [item for item in ids if item in shown]
+        answer: Arguments = {
+            "accountId": account.id,
+            "state": state.token,
+            "list": [shown[record_id] for record_id in ordered],
+            "notFound": list[JsonValue](item for item in ids or () if item not in shown),
+        }
+        return [(f"{declared.name}/get", answer)]
+
+    async def _changes(self, declared: DeclaredType, call: Call) -> Answers:
+        arguments = read_arguments(call.arguments, ChangesArguments)
+        account = call.account(arguments.account_id)
+        limit = min(arguments.max_changes or _CHANGES_MAX, _CHANGES_MAX)
+        since = modseq_of(arguments.since_state)
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            state = await read_state(connection, account.id, declared.name)
+            if since is None or since > state.modseq or since < state.history_from:
+                raise MethodError("cannotCalculateChanges")
+            changes = await read_changes(connection, account.id, declared.name, since, limit + 1)
+        has_more = len(changes) > limit
+        shown = changes[:limit]
+        answer: JsonObject = {
+            "accountId": account.id,
+            "oldState": arguments.since_state,
+            "newState": state_token(shown[-1].place) if has_more else state.token,
+            "hasMoreChanges": has_more,
+            **_sorted_changes(shown),
+        }
+        return [(f"{declared.name}/changes", answer)]
+
+    async def _set(self, declared: DeclaredType, call: Call) -> Answers:
+        request = _SetRequest(declared, call)
+        arguments, account = request.arguments, call.writable_account(request.arguments.account_id)
+        objects_max = self._limits.max_objects_in_set
+        if arguments.object_count > objects_max:
+            raise MethodError("requestTooLarge", f"More than {objects_max} objects.")
+        entry: OutboxEntry | None = None
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _lock_to_write(connection, call, account)
+            before = await read_state(connection, account.id, declared.name)
+            if arguments.if_in_state not in (None, before.token):
+                raise MethodError("stateMismatch")
+            settled = await self._settled(connection, request, account)
+            entry = await self._write(connection, request, account, settled)
+        if entry is not None:
+            self._committed(entry)
+        call.created_ids.update(settled.created_ids)
+        moved = None if entry is None else entry.states.get(declared.name)
+        new_state = before.token if moved is None else moved.state
+        return [(f"{declared.name}/set", _set_answer(account.id, before.token, new_state, settled))]
+
+    async def _settled(
+        self, connection: Connection, request: "_SetRequest", account: VisibleAccount
+    ) -> Settled:
+        declared, call, arguments = request.declared, request.call, request.arguments
+        wanted = wanted_ids(arguments, call.created_ids)
+        found = await read_records(connection, account.id, declared.name, wanted) if wanted else []
+        drafter = Drafter(
+            declared,
+            {record.id: decode_record(record) for record in found},
+            viewer=await viewer_of(connection, account.id, _viewer(call, account), declared),
+            created_ids=call.created_ids,
+            new_id=functools.partial(new_id, declared.id_prefix),
+        )
+        drafts = drafter.draft(arguments)
+        known = await look_around(
+            connection, account.id, declared, drafts, may_empty=request.may_empty
+        )
+        settled = settle(declared, drafts, known)
+        chosen = request.default_id(settled) if settled.is_clean else None
+        return await with_default(connection, account.id, declared, settled, chosen)
+
+    async def _write(
+        self,
+        connection: Connection,
+        request: "_SetRequest",
+        account: VisibleAccount,
+        settled: Settled,
+    ) -> OutboxEntry | None:
+        declared = request.declared
+        writes = [
+            record_write(
+                declared, account.id, write.record_id, write.stored, is_create=write.is_create
+            )
+            for write in settled.writes
+        ]
+        if declared.container is not None and request.may_empty and settled.destroyed:
+            member = self._types[declared.container.member_type]
+            writes += await removed_members(
+                connection, account.id, declared, member, settled.destroyed
+            )
+        if not writes:
+            return None
+        return await write_records(connection, account.id, writes, request.call.cause)
+
+
+class _SetRequest:
+    """The arguments of /set, those of the type's own taken apart."""
+
+    def __init__(self, declared: DeclaredType, call: Call) -> None:
+        rest = call.arguments
+        self.declared = declared
+        self.call = call
+        self.may_empty = False
+        self._default: str | None = None
+        if declared.container is not None:
+            may_empty, rest = take_argument(rest, declared.container.argument, bool)
+            self.may_empty = bool(may_empty)
+        if declared.default_flag is not None:
+            self._default, rest = take_argument(rest, declared.default_flag.argument, str)
+        self.arguments = read_arguments(rest, SetArguments)
+
+    def default_id(self, settled: Settled) -> str | None:
+        """The record that shall become the default; a creation id is resolved."""
+        wanted = self._default
+        if wanted is None or not wanted.startswith("#"):
+            return wanted
+        return settled.created_ids.get(wanted[1:], self.call.created_ids.get(wanted[1:]))
+
+
+async def _lock_to_write(connection: Connection, call: Call, account: VisibleAccount) -> None:
+    """What the user may do is looked up again: what the request began with may have been taken."""
+    try:
+        role = await lock_account(connection, account.id, user_id=call.user_id)
+    except AccountGoneError as error:
+        raise MethodError("accountNotFound") from error
+    if role is None:
+        raise MethodError("accountNotFound")
+    if role == "read":
+        raise MethodError("accountReadOnly")
+
+
+async def _found(
+    connection: Connection,
+    account_id: str,
+    declared: DeclaredType,
+    ids: list[str] | None,
+    objects_max: int,
+) -> list[StoredRecord]:
+    if ids is not None:
+        return await read_records(connection, account_id, declared.name, ids) if ids else []
+    found = await read_all_records(connection, account_id, declared.name, records_max=objects_max)
+    if len(found) > objects_max:
+        raise MethodError("requestTooLarge", f"More than {objects_max} records: name ids.")
+    return found
+
+
+def _viewer(call: Call, account: VisibleAccount) -> Viewer:
+    return Viewer(user_id=call.user_id, role=account.role, shares={}, now=call.now)
+
+
+def _sorted_changes(changes: list[RecordChange]) -> JsonObject:
+    created = [change.id for change in changes if change.is_created]
+    destroyed = [change.id for change in changes if change.is_destroyed]
+    known = {*created, *destroyed}
+    return {
+        "created": list(created),
+        "updated": [change.id for change in changes if change.id not in known],
+        "destroyed": list(destroyed),
+    }
+
+
+def _set_answer(account_id: str, old: str, new: str, settled: Settled) -> JsonObject:
+    answer: JsonObject = {
+        "accountId": account_id,
+        "oldState": old,
+        "newState": new,
+        "created": msgspec.to_builtins(settled.created) or None,
+        "updated": msgspec.to_builtins(settled.updated) or None,
+        "destroyed": msgspec.to_builtins(settled.destroyed) or None,
+        "notCreated": msgspec.to_builtins(settled.not_created) or None,
+        "notUpdated": msgspec.to_builtins(settled.not_updated) or None,
+        "notDestroyed": msgspec.to_builtins(settled.not_destroyed) or None,
+    }
+    return answer

@@ -1,0 +1,1 @@
+"""Declared data types, a file per capability."""

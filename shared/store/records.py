@@ -1,0 +1,240 @@
+"""Records of declared types, the states of their types, and the history of their changes.
+
+Every change of a record takes the next modseq of its account, under the account's row lock; so
+modseqs are unique in an account, commits are in their order, and history can be cut at any change.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from shared.jmap.ids import state_token
+from shared.log.event import Cause, OrderedState
+from shared.store.outbox import OutboxEntry, insert_outbox
+from shared.store.pool import Connection
+
+
+class StoredRecord(msgspec.Struct, frozen=True):
+    """A record that exists; `data` is its JSON without the id."""
+
+    id: str
+    data: bytes
+
+
+class RecordWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of one record; `data` None destroys it. `tags` as `tag` makes them."""
+
+    type: str
+    id: str
+    is_create: bool = False
+    data: bytes | None
+    tags: Collection[int] = ()
+
+
+class RecordChange(msgspec.Struct, frozen=True):
+    """What happened to a record since some modseq; `place` is where history can be cut."""
+
+    id: str
+    place: int
+    is_created: bool
+    is_destroyed: bool
+
+
+class TypeState(msgspec.Struct, frozen=True):
+    """`modseq` of the type's last change, 0: never; changes are known from `history_from` on."""
+
+    modseq: int
+    history_from: int
+
+    @property
+    def token(self) -> str:
+        return state_token(self.modseq)
+
+
+class AccountGoneError(LookupError):
+    """The account was removed."""
+
+
+def tag(account_id: str, type_name: str, *parts: str) -> int:
+    """64 bits that stand for a value of a record in the index."""
+    text = "\0".join((account_id, type_name, *parts))
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+async def lock_account(
+    connection: Connection, account_id: str, *, user_id: str | None = None
+) -> str | None:
+    """Until the end of the transaction nobody else changes its records.
+
+    Returns the role of `user_id` as it is now; None without a user, or without a grant. Raises
+    AccountGoneError.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT (SELECT role FROM grants WHERE user_id = $2 AND account_id = $1) AS role
+        FROM accounts WHERE id = $1 FOR UPDATE
+        """,
+        account_id,
+        user_id,
+    )
+    if row is None:
+        raise AccountGoneError(account_id)
+    role: str | None = row["role"]
+    return role
+
+
+async def read_state(connection: Connection, account_id: str, type_name: str) -> TypeState:
+    row = await connection.fetchrow(
+        "SELECT ord, history_from FROM type_states WHERE account_id = $1 AND type = $2",
+        account_id,
+        type_name,
+    )
+    return TypeState(0, 0) if row is None else TypeState(row["ord"], row["history_from"])
+
+
+async def read_records(
+    connection: Connection, account_id: str, type_name: str, ids: Sequence[str]
+) -> list[StoredRecord]:
+    """Those of `ids` that exist, in no order."""
+    rows = await connection.fetch(
+        """
+        SELECT id, data FROM records
+        WHERE account_id = $1 AND type = $2 AND id = ANY($3::text[]) AND data IS NOT NULL
+        """,
+        account_id,
+        type_name,
+        ids,
+    )
+    return [StoredRecord(row["id"], row["data"]) for row in rows]
+
+
+async def read_all_records(
+    connection: Connection, account_id: str, type_name: str, *, records_max: int
+) -> list[StoredRecord]:
+    """Oldest first; one more than `records_max` tells the caller that there are too many."""
+    rows = await connection.fetch(
+        """
+        SELECT id, data FROM records
+        WHERE account_id = $1 AND type = $2 AND data IS NOT NULL
+        ORDER BY created_modseq LIMIT $3
+        """,
+        account_id,
+        type_name,
+        records_max + 1,
+    )
+    return [StoredRecord(row["id"], row["data"]) for row in rows]
+
+
+async def read_tagged(
+    connection: Connection, account_id: str, type_name: str, tags: Iterable[int], limit: int
+) -> list[StoredRecord]:
+    """Records that have any of `tags`; their data says which, and for sure."""
+    rows = await connection.fetch(
+        """
+        SELECT id, data FROM records
+        WHERE tags && $3::bigint[] AND account_id = $1 AND type = $2 AND data IS NOT NULL
+        LIMIT $4
+        """,
+        account_id,
+        type_name,
+        list(tags),
+        limit,
+    )
+    return [StoredRecord(row["id"], row["data"]) for row in rows]
+
+
+async def read_changes(
+    connection: Connection, account_id: str, type_name: str, since: int, limit: int
+) -> list[RecordChange]:
+    """In the order of their places.
+
+    A record made since then stands at its creation, whatever happened to it later: cut anywhere,
+    what comes before the cut is never heard of as changed before it is heard of as made (RFC 8620
+    section 5.2). What came and went since is left out.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT id, created_modseq > $3 AS is_created, data IS NULL AS is_destroyed,
+               CASE WHEN created_modseq > $3 THEN created_modseq ELSE modseq END AS place
+        FROM records
+        WHERE account_id = $1 AND type = $2 AND modseq > $3
+          AND (data IS NOT NULL OR created_modseq <= $3)
+        ORDER BY place LIMIT $4
+        """,
+        account_id,
+        type_name,
+        since,
+        limit,
+    )
+    return [
+        RecordChange(row["id"], row["place"], row["is_created"], row["is_destroyed"])
+        for row in rows
+    ]
+
+
+async def write_records(
+    connection: Connection, account_id: str, writes: Sequence[RecordWrite], cause: Cause
+) -> OutboxEntry:
+    """One mutation: records, states of their types, outbox. The account's row is locked.
+
+    `writes` has at least one, and each record once.
+    """
+    modseq = await connection.fetchval(
+        "UPDATE accounts SET modseq = modseq + $2 WHERE id = $1 RETURNING modseq",
+        account_id,
+        len(writes),
+    )
+    first = modseq - len(writes) + 1
+    await connection.executemany(
+        """
+        INSERT INTO records (account_id, type, id, created_modseq, modseq, data, tags)
+        VALUES ($1, $2, $3, $4, $4, $5, $6)
+        ON CONFLICT (account_id, type, id)
+        DO UPDATE SET modseq = excluded.modseq, data = excluded.data, tags = excluded.tags
+        """,
+        [
+            (account_id, write.type, write.id, first + place, write.data, list(write.tags))
+            for place, write in enumerate(writes)
+        ],
+    )
+    last = {write.type: first + place for place, write in enumerate(writes)}
+    return await _move_states(connection, account_id, last, cause)
+
+
+async def touch_records(
+    connection: Connection, account_id: str, type_name: str, cause: Cause
+) -> OutboxEntry | None:
+    """Count every record of the type as changed; None when there is none. The row is locked."""
+    ids = await connection.fetch(
+        "SELECT id FROM records WHERE account_id = $1 AND type = $2 AND data IS NOT NULL",
+        account_id,
+        type_name,
+    )
+    if not ids:
+        return None
+    modseq = await connection.fetchval(
+        "UPDATE accounts SET modseq = modseq + $2 WHERE id = $1 RETURNING modseq",
+        account_id,
+        len(ids),
+    )
+    await connection.executemany(
+        "UPDATE records SET modseq = $4 WHERE account_id = $1 AND type = $2 AND id = $3",
+        [(account_id, type_name, row["id"], modseq - place) for place, row in enumerate(ids)],
+    )
+    return await _move_states(connection, account_id, {type_name: modseq}, cause)
+
+
+async def _move_states(
+    connection: Connection, account_id: str, last: dict[str, int], cause: Cause
+) -> OutboxEntry:
+    states = {name: OrderedState(state_token(modseq), modseq) for name, modseq in last.items()}
+    await connection.executemany(
+        """
+        INSERT INTO type_states (account_id, type, state, ord) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (account_id, type) DO UPDATE SET state = excluded.state, ord = excluded.ord
+        """,
+        [(account_id, name, state.state, state.order) for name, state in states.items()],
+    )
+    return await insert_outbox(connection, account_id, states, cause)
