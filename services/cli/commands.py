@@ -1,7 +1,8 @@
-"""The commands that run and set up."""
+"""The commands that run and set up; `admin.py` has those about people."""
 
 import typer
 
+from services.cli.admin import account, grant, token, user
 from services.cli.maintenance import apply_migrations, rebuild_log
 from services.cli.run import run
 from services.cli.up import up as run_everything
@@ -13,7 +14,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 log = typer.Typer(help="The log of state changes.", no_args_is_help=True)
-app.add_typer(log, name="log")
+for name, group in (
+    ("user", user),
+    ("token", token),
+    ("account", account),
+    ("grant", grant),
+    ("log", log),
+):
+    app.add_typer(group, name=name)
 
 
 @app.command()

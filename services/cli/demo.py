@@ -28,7 +28,7 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def make_demo(pool: asyncpg.Pool, url: str) -> Demo | None:
-    """The user, a token and a contact, which is made as any client would; None: not the first start.
+    """The user, a token and a contact, made as any client would; None: not the first start.
 
     Raises:
         httpx.HTTPError: this server does not answer.
@@ -70,9 +70,7 @@ def first_greeting(demo: Demo, url: str, again: str) -> str:
     update = {demo.card_id: {"name/full": "Ada, changed at TIME"}}
     change = {
         "using": _USING,
-        "methodCalls": [
-            ["ContactCard/set", {"accountId": demo.account_id, "update": update}, "0"]
-        ],
+        "methodCalls": [["ContactCard/set", {"accountId": demo.account_id, "update": update}, "0"]],
     }
     # Each time it is pasted it must change something.
     body = msgspec.json.encode(change).decode().replace("TIME", "'\"$(date +%T)\"'")
@@ -88,7 +86,7 @@ Three commands to copy, one after the other:
 # 2. Change a contact; the push arrives in the stream at once.
 {curl} -H 'Content-Type: application/json' -d '{body}' {url}/jmap/api
 
-# 3. See the push arrive at a client that was away: it resumes with the last id it knows.
+# 3. See the push arrive at a client that comes back, with an id that tells nothing: all is new.
 {curl} -H 'Last-Event-ID: none' '{stream}&closeafter=state&ping=30'
 """
 

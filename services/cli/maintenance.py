@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import typer
 
 from services.cli.run import starting
-from services.cli.settings import server_settings, servers_in_use
+from services.cli.settings import ServerSettings, servers_in_use, settings_of
 from shared.log.open_log import WritableLog, open_writable_log
 from shared.store.migrate import migrate, require_migrations
 from shared.store.pool import open_pool
@@ -14,7 +14,7 @@ from shared.store.pool import open_pool
 
 async def apply_migrations(environ: Mapping[str, str]) -> None:
     """Idempotent; a deployment runs it before its processes."""
-    nats_url, postgres_url = servers_in_use(server_settings(environ))
+    nats_url, postgres_url = servers_in_use(settings_of(environ, ServerSettings))
     with starting():
         applied = await migrate(postgres_url)
     async with _log_of(nats_url, postgres_url) as log:
@@ -27,7 +27,7 @@ async def apply_migrations(environ: Mapping[str, str]) -> None:
 
 async def rebuild_log(environ: Mapping[str, str]) -> None:
     """Whatever its health."""
-    nats_url, postgres_url = servers_in_use(server_settings(environ))
+    nats_url, postgres_url = servers_in_use(settings_of(environ, ServerSettings))
     async with _log_of(nats_url, postgres_url) as log:
         with starting():
             sound = await log.keeper.rebuild()

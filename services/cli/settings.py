@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from services.cli.embedded.data_directory import DataDirectory
+from services.dispatcher.settings import DispatcherSettings
 from shared.runtime.errors import CouldNotStartError
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX, Secret, refuse_unknown, settings_from
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,17 +23,25 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     postgres_url: Secret | None = None
 
 
+class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """TIDINGS_*: of `tidings up` alone."""
+
+    public_url: str | None = None  # what the session tells clients; None: where it listens
+
+
 # Every variable that a program of this repository reads, by prefix.
 DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX, ServerSettings),
     (PREFIX, HttpSettings),
+    (PREFIX, UpSettings),
+    (PREFIX, DispatcherSettings),
 )
 
 
-def server_settings(environ: Mapping[str, str]) -> ServerSettings:
+def settings_of(environ: Mapping[str, str], type_: type[T]) -> T:
     """Raises SettingsError, also for a variable that nobody reads."""
     refuse_unknown(environ, DECLARED)
-    return settings_from(environ, PREFIX, ServerSettings)
+    return settings_from(environ, next(p for p, t in DECLARED if t is type_), type_)
 
 
 def servers_in_use(settings: ServerSettings) -> tuple[str, str]:

@@ -48,7 +48,12 @@ def configure_logs(level: int = logging.INFO, *, file_descriptor: int = 1) -> No
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in ("uvicorn", "asyncio"):  # their lines are theirs: no stable names
+    for name in (
+        "uvicorn",
+        "asyncio",
+        "httpx",
+        "httpcore",
+    ):  # their lines are theirs: no stable names
         logging.getLogger(name).setLevel(logging.WARNING)
     atexit.register(handler.flush)
 
