@@ -27,7 +27,6 @@ from shared.log.tail import TailBrokenError
 
 _log = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 0.2
 _JOIN_SECONDS = 10.0
 
 Outcome: TypeAlias = Literal["fresh", "resumed", "reset"]
@@ -113,10 +112,12 @@ class FanOut:
         *,
         recent_accounts_max: int = 50_000,
         reads_at_once_max: int = 32,
+        retry_seconds: float = 0.2,
     ) -> None:
         self._tail = tail
         self._reader = reader
         self._verify = verify
+        self._retry_seconds = retry_seconds
         self._recent_accounts_max = recent_accounts_max
         self._recent = RecentEvents(recent_accounts_max, floor=0)
         self._reads = asyncio.Semaphore(reads_at_once_max)
@@ -156,7 +157,7 @@ class FanOut:
                 _log.warning("log_tail_interrupted", extra={"error": repr(errors.exceptions)})
             finally:
                 self._live.clear()
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(self._retry_seconds)
 
     async def join(
         self, listener: Listener, account_ids: Collection[str], cursor: str | None
@@ -251,7 +252,7 @@ class FanOut:
                     snapshot, after = await self._read(member, after, fence)
             except LOG_ERRORS as error:
                 _log.info("log_read_failed", extra={"error": repr(error)})
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(self._retry_seconds)
                 continue
             if self._live.is_set() and self._epoch == epoch:
                 if after == 0:

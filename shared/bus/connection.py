@@ -36,6 +36,11 @@ class _Client(Client):
             return
         await super()._process_pong()
 
+    async def _select_next_server(self) -> None:
+        if self._transport is not None:  # of an attempt that failed after it had connected
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._select_next_server()
+
     async def _attempt_reconnect(self) -> None:
         # Whoever published these was or will be told that it failed; a rolled-back log must not
         # get them before it was checked.

@@ -6,10 +6,12 @@ nobody is ever told an older state after a newer one.
 
 import asyncio
 import random
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import product
 
 import asyncpg
 
@@ -178,17 +180,19 @@ async def whole_log(log: ReadableLog, last_sequence: int) -> dict[str, list[Stor
 
 def violations(readers: list[Reader], truth: dict[str, list[StoredEvent]]) -> list[str]:
     """What a reader was told wrongly, or not told at or below a cursor that it held."""
+    histories: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for account_id, events in truth.items():
+        for stored in events:
+            for name, state in stored.event.changed.items():
+                histories[account_id, name].append((stored.sequence, state.order))
     found = [violation for reader in readers for violation in reader.violations]
     for reader in readers:
         for cursor_text, known in reader.sessions:
             cursor = decode_cursor(cursor_text)
             assert cursor is not None
-            for account_id in reader.accounts:
-                newest: dict[str, int] = {}
-                for stored in truth.get(account_id, []):
-                    if stored.sequence <= cursor.sequence:
-                        newest |= {name: s.order for name, s in stored.event.changed.items()}
-                for name, order in newest.items():
-                    if known.get((account_id, name), 0) < order:
-                        found.append(f"{account_id} {name}: s{order} missed at {cursor_text}")
+            for key in product(reader.accounts, TYPES):
+                place = bisect_right(histories[key], cursor.sequence, key=lambda it: it[0])
+                order = histories[key][place - 1][1] if place else 0
+                if known.get(key, 0) < order:
+                    found.append(f"{key}: s{order} missed at {cursor_text}")
     return found

@@ -1,0 +1,335 @@
+"""Any interleaving of appends, tailing, joins and reconnects, over a log that is a plain list.
+
+The fakes hold to what the real tail and reader do (tests/integration/shared/log); time does not
+pass here: the machine decides when a read answers, and how stale its replica is.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from services.gateway.fan_out import FanOut, Update
+from shared.log.event import Cause, OrderedState, StoredEvent, next_event
+from shared.log.keeper import SoundLog
+from shared.log.reader import Snapshot
+
+ACCOUNTS = ["a1", "a2"]
+TYPES = ["Email", "Mailbox"]
+
+
+class PlainLog:
+    """Stream, tail and reader in one."""
+
+    def __init__(self) -> None:
+        self.epoch = "e1"
+        self.first_sequence = 1
+        self.events: list[tuple[str, StoredEvent]] = []
+        self.position = 0
+        self.deliver: Callable[[str, StoredEvent], None] | None = None
+        self.reads: list[tuple[Collection[str], int, int, asyncio.Future[Snapshot]]] = []
+
+    @property
+    def last_sequence(self) -> int:
+        return self.events[-1][1].sequence if self.events else self.first_sequence - 1
+
+    def last_event(self, account_id: str, up_to: int) -> StoredEvent | None:
+        for account, stored in reversed(self.events):
+            if account == account_id and stored.sequence <= up_to:
+                return stored
+        return None
+
+    def append(self, account_id: str, type_name: str, order: int) -> None:
+        states = {type_name: OrderedState(f"s{order}", order)}
+        previous = self.last_event(account_id, self.last_sequence)
+        event = next_event(previous, states, at="", cause=Cause())
+        if event is not None:
+            self.events.append((account_id, StoredEvent(self.last_sequence + 1, event)))
+
+    async def follow(self, receive: Callable[[str, StoredEvent], None]) -> None:
+        self.deliver = receive
+        await asyncio.Event().wait()
+
+    async def reached(self, sequence: int) -> None:
+        while self.position < sequence:  # noqa: ASYNC110 - the machine moves it
+            await asyncio.sleep(0)
+
+    async def read(self, account_ids: Collection[str], *, after: int, fence: int) -> Snapshot:
+        future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        self.reads.append((account_ids, after, fence, future))
+        return await future
+
+    async def verify(self, *, seen: int, seen_epoch: str | None) -> SoundLog:
+        del seen, seen_epoch
+        return SoundLog(self.epoch, self.first_sequence, self.last_sequence)
+
+    def answer_read(self, index: int, lag: int) -> None:
+        """A replica answers that is `lag` events behind, but not behind the fence."""
+        account_ids, after, fence, future = self.reads.pop(index)
+        up_to = max(fence, self.last_sequence - lag)
+        events = {
+            account_id: stored
+            for account_id in account_ids
+            if (stored := self.last_event(account_id, up_to)) and stored.sequence > after
+        }
+        if not future.done():
+            future.set_result(Snapshot(events, up_to))
+
+
+class Client:
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], int] = {}
+        self.cursor: str | None = "new"
+        self.joining: asyncio.Task[None] | None = None
+        self.is_connected = False
+
+    async def join(self, fan_out: FanOut, cursor: str | None) -> None:
+        joined = await fan_out.join(self, ACCOUNTS, cursor)
+        for account_id, changed in joined.changed.items():
+            self.learn(account_id, dict(changed))
+        self.cursor = joined.cursor
+        self.joining, self.is_connected = None, True
+
+    def receive(self, update: Update) -> None:
+        assert self.is_connected, "an update came before the answer to the join, or after the end"
+        self.learn(update.account_id, dict(update.changed))
+        self.cursor = update.cursor
+
+    def resynchronise(self) -> None:
+        raise AssertionError("the fan-out gave up on a listener")
+
+    def learn(self, account_id: str, changed: dict[str, str]) -> None:
+        for type_name, state in changed.items():
+            order = int(state[1:])
+            assert order >= self.known.get((account_id, type_name), 0), "told an older state"
+            self.known[account_id, type_name] = order
+
+
+class FanOutMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.failures: list[object] = []
+        self.loop.set_exception_handler(lambda _, context: self.failures.append(context))
+        self.log = PlainLog()
+        self.orders = dict.fromkeys(ACCOUNTS, 0)
+        self.newest: dict[tuple[str, str], int] = {}
+        self.clients = [Client() for _ in range(3)]
+        self.run_task: asyncio.Task[None] | None = None
+
+    @initialize(recent=st.integers(1, 2))
+    def start(self, recent: int) -> None:
+        self.recent = recent
+        self.start_gateway()
+
+    @rule(account=st.sampled_from(ACCOUNTS), name=st.sampled_from(TYPES), late=st.booleans())
+    def append(self, account: str, name: str, late: bool) -> None:  # noqa: FBT001
+        """A mutation, or a sweeper that repeats an earlier one."""
+        if not late:
+            self.orders[account] += 1
+            self.newest[account, name] = self.orders[account]
+        order = self.orders[account] if not late else self.newest.get((account, name), 0)
+        if order:
+            self.log.append(account, name, order)
+
+    @precondition(lambda self: self.log.position < self.log.last_sequence and self.log.deliver)
+    @rule(data=st.data())
+    def tail(self, data: st.DataObject) -> None:
+        for _ in range(data.draw(st.integers(1, 3))):
+            if self.log.position < self.log.last_sequence:
+                self.tail_one()
+
+    @rule(client=st.integers(0, 2), garbage=st.sampled_from([None, "", "1.e1.999999", "1.zz.3"]))
+    def connect(self, client: int, garbage: str | None) -> None:
+        it = self.clients[client]
+        if not it.is_connected and it.joining is None:
+            cursor = it.cursor if garbage is None else garbage
+            it.joining = self.loop.create_task(it.join(self.fan_out, cursor))
+            self.turn()
+
+    @precondition(lambda self: bool(self.log.reads))
+    @rule(data=st.data())
+    def answer_read(self, data: st.DataObject) -> None:
+        index = data.draw(st.integers(0, len(self.log.reads) - 1))
+        self.log.answer_read(index, lag=data.draw(st.integers(0, 6)))
+        self.turn()
+
+    def answer_read_now(self, lag: int) -> None:
+        self.log.answer_read(0, lag)
+        self.turn()
+
+    @rule(client=st.integers(0, 2))
+    def disconnect(self, client: int) -> None:
+        it = self.clients[client]
+        if it.is_connected:
+            self.fan_out.leave(it)
+            it.is_connected = False
+
+    @rule()
+    def restart_gateway(self) -> None:
+        """kill -9: nothing but the clients' cursors is left."""
+        self.stop_gateway()
+        self.start_gateway()
+
+    @rule()
+    def lose_log(self) -> None:
+        """The stream is made anew from the states that are in PostgreSQL."""
+        self.log.epoch = f"e{int(self.log.epoch[1:]) + 1}"
+        self.log.first_sequence = self.log.last_sequence + 1_000_000
+        self.log.events.clear()
+        self.log.deliver = None  # its consumer is gone with it
+        for (account_id, name), order in self.newest.items():
+            self.log.append(account_id, name, order)
+        self.fan_out.doubt()
+        self.until_live()
+
+    @invariant()
+    def whoever_is_connected_is_at_the_newest_when_all_was_passed_on(self) -> None:
+        if self.run_task is None or self.log.position < self.log.last_sequence:
+            return
+        self.turn()
+        for client in self.clients:
+            if client.is_connected:
+                assert client.known == self.newest
+
+    def teardown(self) -> None:
+        if self.run_task is not None:
+            for client in self.clients:
+                if not client.is_connected and client.joining is None:
+                    client.joining = self.loop.create_task(client.join(self.fan_out, client.cursor))
+            while any(client.joining for client in self.clients):
+                self.tail_all()
+                while self.log.reads:
+                    self.log.answer_read(0, lag=0)
+                self.turn()
+            self.tail_all()
+            self.turn()
+            assert all(client.known == self.newest for client in self.clients)
+            self.stop_gateway()
+        self.loop.close()
+
+    def start_gateway(self) -> None:
+        self.log.position = 0
+        self.log.deliver = None
+        self.fan_out = FanOut(
+            self.log, self.log, self.log.verify, recent_accounts_max=self.recent, retry_seconds=0
+        )
+        self.run_task = self.loop.create_task(self.fan_out.run())
+        self.until_live()
+
+    def stop_gateway(self) -> None:
+        for client in self.clients:
+            if client.joining is not None:
+                self.cancel(client.joining)
+            client.joining, client.is_connected = None, False
+        assert self.run_task is not None
+        self.cancel(self.run_task)
+        self.log.reads.clear()
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        self.loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+
+    def until_live(self) -> None:
+        """Let the fan-out check the log and catch up; a read on the way is answered."""
+
+        async def live() -> None:
+            while not self.fan_out.is_live:
+                for index in range(len(self.log.reads)):
+                    if self.log.reads[index][0] == tuple(self.fan_out._index):
+                        self.log.answer_read(index, lag=0)
+                        break
+                self.tail_all()
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(asyncio.wait_for(live(), 5))
+        self.turn()
+
+    def tail_one(self) -> None:
+        for account_id, stored in self.log.events:
+            if stored.sequence > self.log.position:
+                assert self.log.deliver is not None
+                self.log.deliver(account_id, stored)
+                self.log.position = stored.sequence
+                return
+        self.log.position = self.log.last_sequence  # past the clock
+
+    def tail_all(self) -> None:
+        while self.log.deliver is not None and self.log.position < self.log.last_sequence:
+            self.tail_one()
+
+    def turn(self) -> None:
+        """Let everything that can go on go on."""
+        for _ in range(8):
+            self.loop.run_until_complete(asyncio.sleep(0))
+        assert self.failures == []
+
+
+FanOutMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFanOut = FanOutMachine.TestCase
+
+
+class Stepped:
+    """The machine's parts, moved by hand."""
+
+    def __init__(self) -> None:
+        self.machine = FanOutMachine()
+        self.machine.recent = 1
+        self.machine.start_gateway()
+        self.client = self.machine.clients[0]
+        for account_id in ACCOUNTS:  # more than are remembered: a join must read
+            self.change(account_id, "Email")
+        self.machine.tail_all()
+
+    def change(self, account_id: str, name: str) -> None:
+        self.machine.append(account_id, name, late=False)
+
+    def join(self, cursor: str) -> None:
+        self.machine.connect(0, cursor)
+
+    def end(self) -> None:
+        self.machine.teardown()
+
+
+def test_all_of_what_came_while_a_join_was_reading_is_told() -> None:
+    """Two events of one account, both newer than the read: the newest alone would hide one."""
+    it = Stepped()
+    it.join("unknown")
+    it.change("a1", "Email")
+    it.change("a1", "Mailbox")
+    it.machine.tail_all()
+    it.machine.answer_read_now(lag=2)
+
+    assert it.client.known == {("a1", "Email"): 2, ("a1", "Mailbox"): 3, ("a2", "Email"): 1}
+    it.end()
+
+
+def test_until_all_that_was_kept_is_told_no_cursor_stands_for_all_of_it() -> None:
+    """The connection may break between two of these updates."""
+    it = Stepped()
+    it.join("unknown")
+    for account_id, name in [("a1", "Email"), ("a2", "Email"), ("a1", "Mailbox")]:
+        it.change(account_id, name)
+    it.machine.tail_all()
+    cursors: list[str] = []
+    it.client.receive = lambda update: cursors.append(update.cursor)  # type: ignore[method-assign]
+    it.machine.answer_read_now(lag=3)
+
+    assert cursors == ["1.e1.2", "1.e1.5"]
+    it.machine.stop_gateway()
+    it.machine.loop.close()
+
+
+def test_a_read_of_a_log_that_was_replaced_meanwhile_is_done_again() -> None:
+    it = Stepped()
+    it.change("a1", "Email")
+    it.machine.tail_all()
+    it.join("unknown")
+    it.machine.log.answer_read(0, lag=0)  # the answer is under way
+    it.machine.lose_log()
+
+    it.machine.answer_read_now(lag=0)
+    assert it.client.cursor == f"1.e2.{it.machine.log.last_sequence}"
+    it.end()
