@@ -4,6 +4,7 @@ import asyncio
 import math
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
@@ -39,7 +40,7 @@ class Switchboard(Protocol):
     """What a channel needs of the registry that holds it."""
 
     now: Callable[[], float]
-    states_sent: int
+    states_sent: Counter[str]
 
     def change_of(self, update: Update) -> Change: ...
     def schedule(self, channel: "PushChannel") -> None: ...
@@ -55,7 +56,7 @@ class PushChannel(asyncio.Protocol):
     """
 
     __slots__ = (
-        "__weakref__",
+        "account_ids",
         "deadline_at",
         "deadline_key",
         "frame_key",
@@ -66,6 +67,7 @@ class PushChannel(asyncio.Protocol):
         "transport",
     )
     kind = ""  # of the metrics
+    is_listening = True  # wants to be told of changes
     transport: Any  # asyncio.Transport, or what imitates one
 
     def __init__(
@@ -77,6 +79,7 @@ class PushChannel(asyncio.Protocol):
         self.place = place
         self.transport = None
         self.frame_key: object = (push.options.types, self.kind)  # of equal frames
+        self.account_ids: frozenset[str] = frozenset()  # that it listens to
         self.deadline_at = math.inf
         self.deadline_key: int | None = None
 
@@ -109,6 +112,10 @@ class PushChannel(asyncio.Protocol):
         elif self.push.flush_at != math.inf:
             self.switchboard.flush_soon(self)
 
+    def cursor_to_join(self) -> str | None:
+        """Where to go on when it joins again."""
+        return self.push.cursor or None
+
     def resynchronise(self) -> None:
         self.switchboard.rejoin_soon(self)
 
@@ -140,16 +147,19 @@ class PushChannel(asyncio.Protocol):
     def end(self, reason: EndReason) -> None:
         """Tell what is pending and close, or just close when the peer takes nothing."""
         transport, self.transport = self.transport, None
-        if transport is None:
-            return
         last = self.push.end(reason, self.switchboard.now())
         self.switchboard.discard(self)
+        if transport is None:  # not open yet, or over
+            return
         if self.push.end_reason is EndReason.STALLED:
             transport.abort()
             return
         if not self.push.is_paused:
             frames = [] if last is None else self.frames_of(last)
             transport.write(b"".join([*frames, self.end_frame(self.push.end_reason or reason)]))
+        self.close_transport(transport)
+
+    def close_transport(self, transport: Any) -> None:  # noqa: ANN401
         transport.close()
 
     # From the transport.
@@ -175,7 +185,7 @@ class PushChannel(asyncio.Protocol):
             self.switchboard.flush_soon(self)
 
     def _after_state(self) -> None:
-        self.switchboard.states_sent += 1
+        self.switchboard.states_sent[self.kind] += 1
         if self.push.is_over:
             self.end(EndReason.STATE_SENT)
 

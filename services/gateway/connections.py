@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from typing import Any, Protocol
 
 from services.gateway.channel import PushChannel, Update
 from services.gateway.deadlines import Deadlines
@@ -14,7 +15,7 @@ from services.gateway.push_connection import Change, EndReason
 _log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25  # how late a ping may be
-REJOINS_AT_ONCE = 8
+REJOINS_AT_ONCE = 32
 REJOIN_SECONDS = 15.0
 
 
@@ -42,7 +43,7 @@ class FanOut(Protocol):
 class VisibleAccounts(Protocol):
     """Which accounts a user may see now."""
 
-    async def __call__(self, user_id: str) -> Collection[str]: ...
+    async def __call__(self, user_id: str) -> frozenset[str]: ...
 
 
 class Connections:
@@ -57,9 +58,10 @@ class Connections:
         flush_seconds: float,
     ) -> None:
         self.now = now
-        self.states_sent = 0
+        self.open: Counter[str] = Counter()  # by kind
+        self.states_sent: Counter[str] = Counter()  # by kind
         self.ended: Counter[tuple[str, str]] = Counter()  # by kind and reason
-        self.resumed: Counter[str] = Counter()  # joins by outcome
+        self.joined: Counter[str] = Counter()  # by outcome
         self.rejoined = 0
         self._fan_out = fan_out
         self._visible_accounts = visible_accounts
@@ -68,8 +70,11 @@ class Connections:
         self._by_user: dict[str, set[PushChannel]] = {}
         self._deadlines: Deadlines[PushChannel] = Deadlines(TICK_SECONDS)
         self._unflushed: set[PushChannel] = set()
+        self._joining: set[PushChannel] = set()  # one join at a time, or an old one ends last
+        self._join_again: set[PushChannel] = set()
         self._to_rejoin: dict[PushChannel, None] = {}  # in order of arrival
         self._rejoin_wanted = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
         self._update: Update | None = None
         self._change = Change("", {}, "")
 
@@ -82,27 +87,14 @@ class Connections:
     def of_user(self, user_id: str) -> Collection[PushChannel]:
         return tuple(self._by_user.get(user_id, ()))
 
-    async def join(
-        self, channel: PushChannel, account_ids: Collection[str], cursor: str | None
-    ) -> None:
-        """Give the channel what its cursor missed; the caller opens it without waiting again.
-
-        Raises what FanOut.join raises.
-        """
-        joined = await self._fan_out.join(channel, account_ids, cursor)
-        self.resumed[joined.outcome] += 1
-        channel.push.catch_up(joined.changed, joined.cursor)
-
     def add(self, channel: PushChannel) -> None:
+        """Before it joins, so that a revocation finds it."""
         self._channels.add(channel)
         self._by_user.setdefault(channel.holder.user_id, set()).add(channel)
+        self.open[channel.kind] += 1
 
     def discard(self, channel: PushChannel) -> None:
-        channel.place.leave()
-        self._fan_out.leave(channel)
-        self._deadlines.discard(channel, channel.deadline_key)
-        self._unflushed.discard(channel)
-        self._to_rejoin.pop(channel, None)
+        """It has ended; harmless to say twice."""
         if channel not in self._channels:
             return
         self._channels.remove(channel)
@@ -110,7 +102,36 @@ class Connections:
         of_user.discard(channel)
         if not of_user:
             del self._by_user[channel.holder.user_id]
+        channel.place.leave()
+        self._fan_out.leave(channel)
+        self._deadlines.discard(channel, channel.deadline_key)
+        self._unflushed.discard(channel)
+        self._to_rejoin.pop(channel, None)
+        self._join_again.discard(channel)
+        self.open[channel.kind] -= 1
         self.ended[channel.kind, channel.push.end_reason or ""] += 1
+
+    async def join(self, channel: PushChannel, cursor: str | None) -> None:
+        """Give the channel what its cursor missed; the caller opens it without waiting again.
+
+        Raises what FanOut.join raises. The channel may have ended meanwhile.
+        """
+        self._joining.add(channel)
+        try:
+            account_ids = await self._visible_accounts(channel.holder.user_id)
+            channel.push.retain(account_ids)
+            joined = await self._fan_out.join(channel, account_ids, cursor)
+        finally:
+            self._joining.discard(channel)
+            if channel in self._join_again:
+                self._join_again.discard(channel)
+                self.rejoin_soon(channel)
+        if channel.push.is_over:
+            self._fan_out.leave(channel)
+            return
+        channel.account_ids = account_ids
+        self.joined[joined.outcome] += 1
+        channel.push.catch_up(joined.changed, joined.cursor)
 
     def change_of(self, update: Update) -> Change:
         """One Change for all connections that get the update, so that it is encoded once."""
@@ -134,15 +155,28 @@ class Connections:
 
     def rejoin_soon(self, channel: PushChannel) -> None:
         """Look again at what the channel may see, and at what it missed."""
-        self._to_rejoin[channel] = None
-        self._rejoin_wanted.set()
+        if channel in self._joining:
+            self._join_again.add(channel)
+        elif channel in self._channels:
+            self._to_rejoin[channel] = None
+            self._rejoin_wanted.set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a channel waits for; it must not raise. Only while `run` runs."""
+        if self._tasks is None:
+            work.close()
+        else:
+            self._tasks.create_task(work)
 
     async def run(self) -> None:
         """Tick, and rejoin, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tick(), name="gateway_clock")
-            for _ in range(REJOINS_AT_ONCE):
-                tasks.create_task(self._rejoin(), name="gateway_rejoin")
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._tick(), name="gateway_clock")
+                for _ in range(REJOINS_AT_ONCE):
+                    self._tasks.create_task(self._rejoin(), name="gateway_rejoin")
+        finally:
+            self._tasks = None
 
     async def drain(self, window_seconds: float) -> None:
         """End all, in random order and evenly over the window."""
@@ -155,7 +189,7 @@ class Connections:
             if delay > TICK_SECONDS / 10:
                 await asyncio.sleep(delay)
             channel.end(EndReason.DRAINING)
-        for channel in list(self._channels):  # who came meanwhile
+        for channel in self:  # who came meanwhile
             channel.end(EndReason.DRAINING)
 
     async def _tick(self) -> None:
@@ -163,7 +197,7 @@ class Connections:
             await asyncio.sleep(TICK_SECONDS)
             now = self.now()
             for channel in self._deadlines.due(now):
-                channel.deadline_at, channel.deadline_key = float("inf"), None
+                channel.deadline_at, channel.deadline_key = math.inf, None
                 channel.wake(now)
                 if not channel.push.is_over:
                     self.schedule(channel)
@@ -173,7 +207,7 @@ class Connections:
         now = self.now()
         for channel in channels:
             channel.flush(now)
-            if channel.push.flush_at < float("inf"):
+            if channel.push.flush_at < math.inf:
                 self.flush_soon(channel)
 
     async def _rejoin(self) -> None:
@@ -192,15 +226,11 @@ class Connections:
                 channel.end(EndReason.LOST)
 
     async def _look_again(self, channel: PushChannel) -> None:
-        account_ids = await self._visible_accounts(channel.holder.user_id)
-        cursor = channel.push.cursor
         self._fan_out.leave(channel)
-        channel.push.retain(account_ids)
-        await self.join(channel, account_ids, cursor)
-        if channel.push.is_over:
-            self._fan_out.leave(channel)
+        if not channel.is_listening:
             return
+        await self.join(channel, channel.cursor_to_join())
         self.rejoined += 1
         channel.flush(self.now())
-        if channel.push.flush_at < float("inf"):
+        if channel.push.flush_at < math.inf:
             self.flush_soon(channel)

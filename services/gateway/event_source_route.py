@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from services.gateway.connections import Connections, VisibleAccounts
+from services.gateway.connections import Connections
 from services.gateway.entrance import Entrance, Refusal, Visitor, header, retry_after
 from services.gateway.event_source import (
     HEADERS,
@@ -19,7 +19,7 @@ from services.gateway.event_source import (
 )
 from services.gateway.event_source_query import EventSourceQuery, QueryError, event_source_query
 from services.gateway.handoff import EXTENSION, HandoffHttpProtocol, HandoffRefusedError
-from services.gateway.push_connection import PushConnection, PushOptions, Types
+from services.gateway.push_connection import EndReason, PushConnection, PushOptions, Types
 from services.gateway.settings import GatewaySettings
 from shared.log.appender import LogUnavailableError
 
@@ -33,12 +33,10 @@ class EventSourceRoute:
         self,
         entrance: Entrance,
         connections: Connections,
-        visible_accounts: VisibleAccounts,
         settings: GatewaySettings,
     ) -> None:
         self._entrance = entrance
         self._connections = connections
-        self._visible_accounts = visible_accounts
         self._settings = settings
         self._joins = asyncio.Semaphore(settings.joins_at_once_max)
         self._options = functools.lru_cache(maxsize=1024)(self._new_options)
@@ -73,24 +71,34 @@ class EventSourceRoute:
         visitor = await self._entrance.enter(scope, _ticket(query))
         try:
             asked = _asked(query, header(scope, b"last-event-id"))
-            if scope["method"] == "HEAD":
-                visitor.place.leave()
-                return None
-            channel = self._channel(visitor, asked)
+        except Refusal:
+            visitor.place.leave()
+            raise
+        if scope["method"] == "HEAD":
+            visitor.place.leave()
+            return None
+        channel = self._channel(visitor, asked)
+        self._connections.add(channel)
+        try:
             await self._join(channel, asked.cursor)
         except BaseException:
-            visitor.place.leave()
+            channel.end(EndReason.LOST)
             raise
         return channel
 
     async def _join(self, channel: EventSourceChannel, cursor: str | None) -> None:
         try:
             async with asyncio.timeout(self._settings.join_seconds_max), self._joins:
-                account_ids = await self._visible_accounts(channel.holder.user_id)
-                await self._connections.join(channel, account_ids, cursor)
+                await self._connections.join(channel, cursor)
         except (TimeoutError, LogUnavailableError) as error:
             raise Refusal(503, "the log cannot be read now", retry_after()) from error
-        self._connections.add(channel)
+        match channel.push.end_reason:
+            case None:
+                return
+            case EndReason.REVOKED:
+                raise Refusal(401, "the token was revoked")
+            case _:
+                raise Refusal(503, "this server is about to end", retry_after())
 
     def _channel(self, visitor: Visitor, asked: EventSourceQuery) -> EventSourceChannel:
         now = self._connections.now()

@@ -1,4 +1,4 @@
-"""TIDINGS_GATEWAY_*."""
+"""TIDINGS_GATEWAY_*, and what the process of its own needs besides."""
 
 from typing import Annotated
 
@@ -6,6 +6,14 @@ import msgspec
 from msgspec import Meta
 
 from services.gateway.admission import Limits
+from shared.runtime.settings import Secret
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """TIDINGS_*: the servers, of a gateway that runs alone."""
+
+    postgres_url: Secret
+    nats_url: Secret
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):

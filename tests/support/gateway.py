@@ -1,7 +1,7 @@
 """A gateway on a real port, over a fan-out in memory, for users that a test makes up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -49,16 +49,14 @@ class GatewayOfTest:
         self.settings = settings
         self.port = 0
         self.fan_out = MemoryFanOut()
-        self.event_source = EventSourceRoute(
-            self.entrance, self.connections, self.visible_accounts, settings
-        )
+        self.event_source = EventSourceRoute(self.entrance, self.connections, settings)
 
     @property
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/jmap/eventsource", self.event_source)])
 
-    async def visible_accounts(self, user_id: str) -> Collection[str]:
-        return self.accounts[user_id]
+    async def visible_accounts(self, user_id: str) -> frozenset[str]:
+        return frozenset(self.accounts[user_id])
 
     async def authenticate(self, authorization: str | None) -> FakeCredential:
         user_id = (authorization or "").removeprefix("Bearer ")

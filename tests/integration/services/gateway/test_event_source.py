@@ -137,7 +137,7 @@ async def test_p58_a_cursor_that_is_not_understood_gets_the_full_snapshot(
 
     async with await get(gateway, ALL, f"Last-Event-ID: {cursor}") as client:
         assert await client.state() == ("m.2", {"a1": {"Email": "s1"}, "a2": {"Email": "s2"}})
-    assert gateway.connections.resumed["reset"] == 1
+    assert gateway.connections.joined["reset"] == 1
 
 
 async def test_p58_without_a_cursor_nothing_comes_until_something_changes(

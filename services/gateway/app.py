@@ -1,0 +1,191 @@
+"""The gateway put together: its resources, its routes, its loops."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+import asyncpg
+import msgspec
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from services.gateway.admission import Admission
+from services.gateway.authority import Authority
+from services.gateway.connections import Connections
+from services.gateway.counts import Counts
+from services.gateway.entrance import Credential, Entrance, Refusal
+from services.gateway.event_source_route import EventSourceRoute
+from services.gateway.fan_out import FanOut
+from services.gateway.handoff import HandoffHttpProtocol
+from services.gateway.push_connection import EndReason
+from services.gateway.settings import GatewaySettings, ServerSettings
+from shared.bus.control import ControlMessage, listen_control
+from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
+from shared.http.health import health_routes
+from shared.log.appender import LogUnavailableError
+from shared.log.open_log import ReadableLog, open_readable_log
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.lifetime import draining_on_signals
+from shared.runtime.metrics import Metrics
+from shared.runtime.serve import HttpSettings, listen, serve
+from shared.store.migrate import require_migrations
+from shared.store.pool import open_pool
+
+_log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 10.0
+SWEEP_SECONDS_MAX = 5.0
+COUNT_SECONDS = 1.0
+
+
+class GatewayResources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway stands on; `up` shares most of it with the dispatcher."""
+
+    pool: asyncpg.Pool
+    authenticator: Authenticator
+    log: ReadableLog
+    clock: Clock
+    metrics: Metrics
+    settings: GatewaySettings = GatewaySettings()
+
+
+class Gateway:
+    """Serve its routes with `HandoffHttpProtocol`, and `run` it until it has drained."""
+
+    def __init__(self, resources: GatewayResources) -> None:
+        self._settings = settings = resources.settings
+        self._authenticator = resources.authenticator
+        self._authority = Authority(resources.pool, monotonic=resources.clock.monotonic)
+        self._fan_out = FanOut(
+            resources.log.tail, resources.log.reader, resources.log.keeper.verify
+        )
+        resources.log.on_doubt(self._fan_out.doubt)
+        self._connections = Connections(
+            self._fan_out,
+            self._authority.visible_accounts,
+            now=resources.clock.monotonic,
+            flush_seconds=settings.flush_milliseconds / 1000,
+        )
+        self._entrance = Entrance(
+            Admission(settings.limits), self._credential, _no_ticket, resources.clock
+        )
+        self._event_source = EventSourceRoute(self._entrance, self._connections, settings)
+        self._counts = Counts(resources.metrics, self._connections)
+
+    def routes(self) -> list[Route]:
+        return [Route("/jmap/eventsource", self._event_source)]
+
+    def receive_control(self, message: ControlMessage) -> None:
+        """Call it for each control message, after the authenticator's."""
+        if message.grants_changed is not None:
+            self._authority.forget(message.grants_changed)
+            for channel in self._connections.of_user(message.grants_changed):
+                self._connections.rejoin_soon(channel)
+        if message.revoked is not None:
+            for channel in self._connections:
+                if channel.holder.id == message.revoked:
+                    channel.end(EndReason.REVOKED)
+
+    async def check(self) -> None:
+        """Raises while nobody can join."""
+        if not self._fan_out.is_live:
+            raise LogUnavailableError("the log is not followed")
+
+    async def run(self, draining: asyncio.Event) -> None:
+        """Until `draining` is set and every connection was closed."""
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(self._fan_out.run(), name="fan_out"),
+                tasks.create_task(self._connections.run(), name="connections"),
+                tasks.create_task(self._sweep(), name="sweep"),
+                tasks.create_task(self._count(), name="counts"),
+            ]
+            await draining.wait()
+            await asyncio.sleep(self._settings.unready_seconds)
+            self._entrance.is_closed = True
+            await self._connections.drain(self._settings.drain_seconds)
+            for loop in loops:
+                loop.cancel()
+
+    async def _credential(self, authorization: str | None) -> Credential:
+        try:
+            return await self._authenticator.authenticate(authorization)
+        except (AuthenticationError, ScopeMissingError) as error:
+            response = error.response()
+            challenge = response.headers["www-authenticate"]
+            raise Refusal(
+                response.status_code, str(error), {"www-authenticate": challenge}
+            ) from error
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                async with asyncio.timeout(SWEEP_SECONDS_MAX):
+                    await self._look_at_all_again()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("sweep_failed", extra={"error": repr(error)})
+
+    async def _look_at_all_again(self) -> None:
+        """Close who lost the token, and join again who sees other accounts than before."""
+        channels = list(self._connections)
+        if not channels:
+            return
+        valid = await self._authority.valid_tokens({channel.holder.id for channel in channels})
+        visible = await self._authority.visible_to_many(
+            {channel.holder.user_id for channel in channels}
+        )
+        for channel in channels:
+            if channel.holder.id not in valid:
+                channel.end(EndReason.REVOKED)
+            elif visible.get(channel.holder.user_id, frozenset()) != channel.account_ids:
+                self._authority.forget(channel.holder.user_id)
+                self._connections.rejoin_soon(channel)
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            self._counts.report()
+
+
+async def _no_ticket(ticket: str) -> Credential | None:
+    """None are issued yet."""
+    return None if ticket else None
+
+
+async def run(server: ServerSettings, settings: GatewaySettings, http: HttpSettings) -> None:
+    """`tidings gateway`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
+    draining, stopping = draining_on_signals(), asyncio.Event()
+    clock, metrics = SystemClock(), Metrics()
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(http))
+        pool = await stack.enter_async_context(open_pool(server.postgres_url))
+        await require_migrations(pool)
+        log = await stack.enter_async_context(
+            open_readable_log(server.nats_url, pool, name="gateway")
+        )
+        authenticator = Authenticator(pool, clock=clock)
+        gateway = Gateway(
+            GatewayResources(
+                pool=pool,
+                authenticator=authenticator,
+                log=log,
+                clock=clock,
+                metrics=metrics,
+                settings=settings,
+            )
+        )
+        await listen_control(log.buses[1], authenticator.receive_control)
+        await listen_control(log.buses[1], gateway.receive_control)
+        checks = {"log": gateway.check, "postgres": lambda: pool.fetchval("SELECT 1")}
+        app = Starlette(routes=[*gateway.routes(), *health_routes(checks, draining, metrics)])
+
+        async def run_until_drained() -> None:
+            """The port stays open while the drain is told, so that a proxy can hear of it."""
+            await gateway.run(draining)
+            stopping.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_until_drained(), name="gateway")
+            await serve(app, listener, http, stopping, http_protocol=HandoffHttpProtocol)
+            draining.set()
