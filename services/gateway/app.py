@@ -19,6 +19,8 @@ from services.gateway.fan_out import FanOut
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.push_connection import EndReason
 from services.gateway.settings import GatewaySettings, ServerSettings
+from services.gateway.ticket_route import TicketRoute
+from services.gateway.tickets import Tickets
 from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
 from shared.http.health import health_routes
@@ -66,14 +68,22 @@ class Gateway:
             now=resources.clock.monotonic,
             flush_seconds=settings.flush_milliseconds / 1000,
         )
+        self._tickets = Tickets(resources.pool)
         self._entrance = Entrance(
-            Admission(settings.limits), self._credential, _no_ticket, resources.clock
+            Admission(settings.limits), self._credential, self._tickets.redeem, resources.clock
         )
         self._event_source = EventSourceRoute(self._entrance, self._connections, settings)
         self._counts = Counts(resources.metrics, self._connections)
 
     def routes(self) -> list[Route]:
-        return [Route("/jmap/eventsource", self._event_source)]
+        return [
+            Route("/jmap/eventsource", self._event_source),
+            Route(
+                "/jmap/ticket",
+                TicketRoute(self._credential, self._tickets).answer,
+                methods=["POST"],
+            ),
+        ]
 
     def receive_control(self, message: ControlMessage) -> None:
         """Call it for each control message, after the authenticator's."""
@@ -122,6 +132,65 @@ class Gateway:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 async with asyncio.timeout(SWEEP_SECONDS_MAX):
+                    await self._tickets.forget_expired()
+                    await self._look_at_all_again()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("sweep_failed", extra={"error": repr(error)})
+
+    async def _look_at_all_again(self) -> None:
+        """Close who lost the token, and join again who sees other accounts than before."""
+        channels = list(self._connections)
+        if not channels:
+            return
+        valid = await self._authority.valid_tokens({channel.holder.id for channel in channels})
+        visible = await self._authority.visible_to_many(
+            {channel.holder.user_id for channel in channels}
+        )
+        for channel in channels:
+            if channel.holder.id not in valid:
+                channel.end(EndReason.REVOKED)
+            elif visible.get(channel.holder.user_id, frozenset()) != channel.account_ids:
+                self._authority.forget(channel.holder.user_id)
+                self._connections.rejoin_soon(channel)
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            self._counts.report()
+
+
+async def run(self, draining: asyncio.Event) -> None:
+        """Until `draining` is set and every connection was closed."""
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(self._fan_out.run(), name="fan_out"),
+                tasks.create_task(self._connections.run(), name="connections"),
+                tasks.create_task(self._sweep(), name="sweep"),
+                tasks.create_task(self._count(), name="counts"),
+            ]
+            await draining.wait()
+            await asyncio.sleep(self._settings.unready_seconds)
+            self._entrance.is_closed = True
+            await self._connections.drain(self._settings.drain_seconds)
+            for loop in loops:
+                loop.cancel()
+
+    async def _credential(self, authorization: str | None) -> Credential:
+        try:
+            return await self._authenticator.authenticate(authorization)
+        except (AuthenticationError, ScopeMissingError) as error:
+            response = error.response()
+            challenge = response.headers["www-authenticate"]
+            raise Refusal(
+                response.status_code, str(error), {"www-authenticate": challenge}
+            ) from error
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                async with asyncio.timeout(SWEEP_SECONDS_MAX):
+                    await self._tickets.forget_expired()
                     await self._look_at_all_again()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _log.warning("sweep_failed", extra={"error": repr(error)})
