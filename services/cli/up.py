@@ -17,7 +17,9 @@ from services.cli.run import starting
 from services.cli.settings import ServerSettings, UpSettings, settings_of
 from services.dispatcher.app import Dispatcher, DispatcherResources
 from services.dispatcher.relay import Relay
-from services.gateway.fan_out import FanOut
+from services.gateway.app import Gateway, GatewayResources
+from services.gateway.handoff import HandoffHttpProtocol
+from services.gateway.settings import GatewaySettings
 from shared.bus.control import listen_control
 from shared.http.authentication import Authenticator
 from shared.http.health import health_routes
@@ -55,10 +57,12 @@ async def up(environ: Mapping[str, str]) -> None:
         with starting():
             opened = await _open(stack, servers)
         relay = Relay(opened.pool, opened.log.appender, opened.log.guard)
-        fan_out = FanOut(opened.tailed.tail, opened.tailed.reader, opened.tailed.keeper.verify)
-        opened.tailed.on_doubt(fan_out.doubt)
-        app = await _application(
-            opened, relay, draining, settings_of(environ, UpSettings).public_url or url
+        gateway, app = await _application(
+            opened,
+            relay,
+            draining,
+            settings_of(environ, UpSettings).public_url or url,
+            settings_of(environ, GatewaySettings),
         )
         data.announce(
             Running(
@@ -73,10 +77,11 @@ async def up(environ: Mapping[str, str]) -> None:
             loops = [
                 tasks.create_task(opened.log.guard.run(), name="guard"),
                 tasks.create_task(relay.run(), name="relay"),
-                tasks.create_task(fan_out.run(), name="fan_out"),
                 tasks.create_task(_greet(opened, url, settings), name="greeting"),
             ]
-            await serve(app, listener, http, draining)
+            draining_gateway = tasks.create_task(gateway.run(draining), name="gateway")
+            await serve(app, listener, http, draining, http_protocol=HandoffHttpProtocol)
+            await draining_gateway  # its streams end over a while
             for loop in loops:
                 loop.cancel()
 
@@ -92,8 +97,12 @@ async def _open(stack: AsyncExitStack, servers: Servers) -> _Opened:
 
 
 async def _application(
-    opened: _Opened, relay: Relay, draining: asyncio.Event, public_url: str
-) -> Starlette:
+    opened: _Opened,
+    relay: Relay,
+    draining: asyncio.Event,
+    public_url: str,
+    gateway_settings: GatewaySettings,
+) -> tuple[Gateway, Starlette]:
     clock, metrics = SystemClock(), Metrics()
     authenticator = Authenticator(opened.pool, clock=clock)
     dispatcher = Dispatcher(
@@ -107,8 +116,24 @@ async def _application(
     )
     await listen_control(opened.log.bus, authenticator.receive_control)
     await listen_control(opened.log.bus, dispatcher.receive_control)
-    checks = {"postgres": lambda: opened.pool.fetchval("SELECT 1")}
-    return Starlette(routes=[*dispatcher.routes(), *health_routes(checks, draining, metrics)])
+    gateway = Gateway(
+        GatewayResources(
+            pool=opened.pool,
+            authenticator=authenticator,
+            log=opened.tailed,
+            clock=clock,
+            metrics=metrics,
+            settings=gateway_settings,
+        )
+    )
+    await listen_control(opened.log.bus, gateway.receive_control)
+    checks = {"postgres": lambda: opened.pool.fetchval("SELECT 1"), "log": gateway.check}
+    routes = [
+        *dispatcher.routes(),
+        *gateway.routes(),
+        *health_routes(checks, draining, metrics),
+    ]
+    return gateway, Starlette(routes=routes)
 
 
 async def _greet(opened: _Opened, url: str, settings: ServerSettings) -> None:

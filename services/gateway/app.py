@@ -159,69 +159,6 @@ class Gateway:
             self._counts.report()
 
 
-async def run(self, draining: asyncio.Event) -> None:
-        """Until `draining` is set and every connection was closed."""
-        async with asyncio.TaskGroup() as tasks:
-            loops = [
-                tasks.create_task(self._fan_out.run(), name="fan_out"),
-                tasks.create_task(self._connections.run(), name="connections"),
-                tasks.create_task(self._sweep(), name="sweep"),
-                tasks.create_task(self._count(), name="counts"),
-            ]
-            await draining.wait()
-            await asyncio.sleep(self._settings.unready_seconds)
-            self._entrance.is_closed = True
-            await self._connections.drain(self._settings.drain_seconds)
-            for loop in loops:
-                loop.cancel()
-
-    async def _credential(self, authorization: str | None) -> Credential:
-        try:
-            return await self._authenticator.authenticate(authorization)
-        except (AuthenticationError, ScopeMissingError) as error:
-            response = error.response()
-            challenge = response.headers["www-authenticate"]
-            raise Refusal(
-                response.status_code, str(error), {"www-authenticate": challenge}
-            ) from error
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                async with asyncio.timeout(SWEEP_SECONDS_MAX):
-                    await self._tickets.forget_expired()
-                    await self._look_at_all_again()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                _log.warning("sweep_failed", extra={"error": repr(error)})
-
-    async def _look_at_all_again(self) -> None:
-        """Close who lost the token, and join again who sees other accounts than before."""
-        channels = list(self._connections)
-        if not channels:
-            return
-        valid = await self._authority.valid_tokens({channel.holder.id for channel in channels})
-        visible = await self._authority.visible_to_many(
-            {channel.holder.user_id for channel in channels}
-        )
-        for channel in channels:
-            if channel.holder.id not in valid:
-                channel.end(EndReason.REVOKED)
-            elif visible.get(channel.holder.user_id, frozenset()) != channel.account_ids:
-                self._authority.forget(channel.holder.user_id)
-                self._connections.rejoin_soon(channel)
-
-    async def _count(self) -> None:
-        while True:
-            await asyncio.sleep(COUNT_SECONDS)
-            self._counts.report()
-
-
-async def _no_ticket(ticket: str) -> Credential | None:
-    """None are issued yet."""
-    return None if ticket else None
-
-
 async def run(server: ServerSettings, settings: GatewaySettings, http: HttpSettings) -> None:
     """`tidings gateway`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
     draining, stopping = draining_on_signals(), asyncio.Event()
