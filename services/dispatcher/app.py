@@ -9,13 +9,16 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from services.dispatcher.copying import CopyMethods
+from services.dispatcher.mutation import Committed
 from services.dispatcher.processor import Processor
+from services.dispatcher.querying import QueryMethods
 from services.dispatcher.registry import registry_of
 from services.dispatcher.relay import Relay
 from services.dispatcher.routes import Api
 from services.dispatcher.sessions import Sessions
 from services.dispatcher.settings import DispatcherSettings
-from services.dispatcher.standard import Committed, StandardMethods
+from services.dispatcher.standard import StandardMethods
 from services.dispatcher.types import contacts, core
 from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import Authenticator
@@ -63,8 +66,10 @@ class Dispatcher:
             resources.clock,
         )
         standard = StandardMethods(resources.pool, DECLARED_TYPES, limits, resources.committed)
+        queries = QueryMethods(resources.pool, DECLARED_TYPES.values())
+        copies = CopyMethods(resources.pool, standard, limits, resources.committed)
         processor = Processor(
-            registry_of(core.METHODS, standard.methods()),
+            registry_of(core.METHODS, standard.methods(), queries.methods(), copies.methods()),
             [item.urn for item in (*own, *resources.capabilities)],
             limits,
         )
@@ -72,6 +77,10 @@ class Dispatcher:
 
     def routes(self) -> list[Route]:
         return self._api.routes()
+
+    def forget_sessions(self) -> None:
+        """Look at the grants again; messages may have been lost."""
+        self._sessions.forget()
 
     def receive_control(self, message: ControlMessage) -> None:
         """Call it for each control message, as well as the authenticator's."""

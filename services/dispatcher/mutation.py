@@ -1,11 +1,12 @@
 """/set of a declared type over PostgreSQL: one transaction, one event (RFC 8620 section 5.3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from services.dispatcher.methods.declaration import DeclaredType, Viewer
-from services.dispatcher.methods.index import indexed_values
+from services.dispatcher.methods.index import index_entry, indexed_values
 from services.dispatcher.methods.set import Drafts
 from services.dispatcher.methods.settle import (
     Known,
@@ -15,19 +16,29 @@ from services.dispatcher.methods.settle import (
     referenced_ids,
     unique_values,
 )
+from services.dispatcher.registry import Call
+from shared.jmap.errors import MethodError
 from shared.jmap.i_json import JsonObject, JsonValue, encode_json
+from shared.log.event import Cause
+from shared.store.outbox import OutboxEntry
+from shared.store.people import VisibleAccount
 from shared.store.pool import Connection
 from shared.store.records import (
+    AccountGoneError,
     RecordWrite,
     StoredRecord,
+    lock_account,
     read_all_records,
     read_records,
     read_tagged,
     tag,
+    write_records,
 )
 
 _CONTAINERS_MAX = 10_000  # records of a type that has a default one
-_MEMBERS_AT_ONCE = 1000
+
+Committed: TypeAlias = Callable[[OutboxEntry], None]
+"""Told of each mutation after its commit; must not wait."""
 
 _decoder = msgspec.json.Decoder(JsonObject)
 
@@ -46,16 +57,15 @@ def record_write(
 ) -> RecordWrite:
     if stored is None:
         return RecordWrite(type=declared.name, id=record_id, data=None)
-    tags = {
-        tag(account_id, declared.name, name, value)
-        for name, value in indexed_values(declared, stored)
-    }
+    entry = index_entry(declared, stored)
     return RecordWrite(
         type=declared.name,
         id=record_id,
         is_create=is_create,
         data=encode_json(stored),
-        tags=tags,
+        tags=sorted(tag(account_id, declared.name, *value) for value in entry.values),
+        sort=encode_json(entry.sort),
+        search=encode_json(entry.search),
     )
 
 
@@ -188,3 +198,48 @@ async def viewer_of(
         row["user_id"]: row["role"] for row in rows if row["role"] != "owner"
     }
     return msgspec.structs.replace(viewer, shares=shares)
+
+
+async def lock_to_write(connection: Connection, call: Call, account: VisibleAccount) -> None:
+    """What the user may do is looked up again: what the request began with may have been taken."""
+    try:
+        role = await lock_account(connection, account.id, user_id=call.user_id)
+    except AccountGoneError as error:
+        raise MethodError("accountNotFound") from error
+    if role is None:
+        raise MethodError("accountNotFound")
+    if role == "read":
+        raise MethodError("accountReadOnly")
+
+
+def viewer(call: Call, account: VisibleAccount) -> Viewer:
+    return Viewer(user_id=call.user_id, role=account.role, shares={}, now=call.now)
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a mutation goes, and why."""
+
+    account_id: str
+    declared: DeclaredType
+    cause: Cause
+
+
+async def write_settled(
+    connection: Connection,
+    target: Target,
+    settled: Settled,
+    members_of: Mapping[str, DeclaredType],
+) -> OutboxEntry | None:
+    """None: nothing changed. `members_of`: the types of members that go with their containers."""
+    declared, account_id = target.declared, target.account_id
+    writes = [
+        record_write(declared, account_id, write.record_id, write.stored, is_create=write.is_create)
+        for write in settled.writes
+    ]
+    container = declared.container
+    if container is not None and container.member_type in members_of and settled.destroyed:
+        member = members_of[container.member_type]
+        writes += await removed_members(connection, account_id, declared, member, settled.destroyed)
+    if not writes:
+        return None
+    return await write_records(connection, account_id, writes, target.cause)

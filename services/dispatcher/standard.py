@@ -1,7 +1,7 @@
 """The standard methods of declared types, over PostgreSQL: each call one transaction."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import asyncpg
 import msgspec
@@ -13,17 +13,20 @@ from services.dispatcher.methods.arguments import (
     read_arguments,
     take_argument,
 )
-from services.dispatcher.methods.declaration import DeclaredType, Viewer
+from services.dispatcher.methods.declaration import DeclaredType
 from services.dispatcher.methods.get import check_properties, requested_ids, shown_record
 from services.dispatcher.methods.set import Drafter, wanted_ids
 from services.dispatcher.methods.settle import Settled, settle
 from services.dispatcher.mutation import (
+    Committed,
+    Target,
     decode_record,
+    lock_to_write,
     look_around,
-    record_write,
-    removed_members,
+    viewer,
     viewer_of,
     with_default,
+    write_settled,
 )
 from services.dispatcher.registry import Answers, Call, Method
 from shared.jmap.envelope import Arguments
@@ -36,21 +39,15 @@ from shared.store.outbox import OutboxEntry
 from shared.store.people import VisibleAccount
 from shared.store.pool import Connection
 from shared.store.records import (
-    AccountGoneError,
     RecordChange,
     StoredRecord,
-    lock_account,
     read_all_records,
     read_changes,
     read_records,
     read_state,
-    write_records,
 )
 
 _CHANGES_MAX = 5000  # ids in one answer, when the client sets no limit
-
-Committed = Callable[[OutboxEntry], None]
-"""Told of each mutation after its commit; must not wait."""
 
 
 class StandardMethods:
@@ -64,7 +61,7 @@ class StandardMethods:
         committed: Committed,
     ) -> None:
         self._pool = pool
-        self._types = types
+        self.types = types
         self._limits = limits
         self._committed = committed
 
@@ -76,7 +73,7 @@ class StandardMethods:
                 capability=declared.capability,
                 handle=functools.partial(handle, declared),
             )
-            for declared in self._types.values()
+            for declared in self.types.values()
             for verb, handle in verbs.items()
         ]
 
@@ -92,13 +89,13 @@ class StandardMethods:
         ):
             state = await read_state(connection, account.id, declared.name)
             found = await _found(connection, account.id, declared, ids, objects_max)
-            viewer = await viewer_of(connection, account.id, _viewer(call, account), declared)
+            looking = await viewer_of(connection, account.id, viewer(call, account), declared)
         shown = {
             record.id: shown_record(
                 declared,
                 record.id,
                 record.data,
-                viewer=viewer,
+                viewer=looking,
                 properties=arguments.properties,
             )
             for record in found
@@ -137,6 +134,10 @@ class StandardMethods:
         return [(f"{declared.name}/changes", answer)]
 
     async def _set(self, declared: DeclaredType, call: Call) -> Answers:
+        return [await self.set(declared, call)]
+
+    async def set(self, declared: DeclaredType, call: Call) -> tuple[str, JsonObject]:
+        """The answer's name and arguments; raises MethodError."""
         request = _SetRequest(declared, call)
         arguments, account = request.arguments, call.writable_account(request.arguments.account_id)
         objects_max = self._limits.max_objects_in_set
@@ -144,18 +145,21 @@ class StandardMethods:
             raise MethodError("requestTooLarge", f"More than {objects_max} objects.")
         entry: OutboxEntry | None = None
         async with self._pool.acquire() as connection, connection.transaction():
-            await _lock_to_write(connection, call, account)
+            await lock_to_write(connection, call, account)
             before = await read_state(connection, account.id, declared.name)
             if arguments.if_in_state not in (None, before.token):
                 raise MethodError("stateMismatch")
             settled = await self._settled(connection, request, account)
-            entry = await self._write(connection, request, account, settled)
+            target = Target(account.id, declared, call.cause)
+            entry = await write_settled(
+                connection, target, settled, self.types if request.may_empty else {}
+            )
         if entry is not None:
             self._committed(entry)
         call.created_ids.update(settled.created_ids)
         moved = None if entry is None else entry.states.get(declared.name)
         new_state = before.token if moved is None else moved.state
-        return [(f"{declared.name}/set", _set_answer(account.id, before.token, new_state, settled))]
+        return f"{declared.name}/set", _set_answer(account.id, before.token, new_state, settled)
 
     async def _settled(
         self, connection: Connection, request: "_SetRequest", account: VisibleAccount
@@ -166,7 +170,7 @@ class StandardMethods:
         drafter = Drafter(
             declared,
             {record.id: decode_record(record) for record in found},
-            viewer=await viewer_of(connection, account.id, _viewer(call, account), declared),
+            viewer=await viewer_of(connection, account.id, viewer(call, account), declared),
             created_ids=call.created_ids,
             new_id=functools.partial(new_id, declared.id_prefix),
         )
@@ -177,29 +181,6 @@ class StandardMethods:
         settled = settle(declared, drafts, known)
         chosen = request.default_id(settled) if settled.is_clean else None
         return await with_default(connection, account.id, declared, settled, chosen)
-
-    async def _write(
-        self,
-        connection: Connection,
-        request: "_SetRequest",
-        account: VisibleAccount,
-        settled: Settled,
-    ) -> OutboxEntry | None:
-        declared = request.declared
-        writes = [
-            record_write(
-                declared, account.id, write.record_id, write.stored, is_create=write.is_create
-            )
-            for write in settled.writes
-        ]
-        if declared.container is not None and request.may_empty and settled.destroyed:
-            member = self._types[declared.container.member_type]
-            writes += await removed_members(
-                connection, account.id, declared, member, settled.destroyed
-            )
-        if not writes:
-            return None
-        return await write_records(connection, account.id, writes, request.call.cause)
 
 
 class _SetRequest:
@@ -226,18 +207,6 @@ class _SetRequest:
         return settled.created_ids.get(wanted[1:], self.call.created_ids.get(wanted[1:]))
 
 
-async def _lock_to_write(connection: Connection, call: Call, account: VisibleAccount) -> None:
-    """What the user may do is looked up again: what the request began with may have been taken."""
-    try:
-        role = await lock_account(connection, account.id, user_id=call.user_id)
-    except AccountGoneError as error:
-        raise MethodError("accountNotFound") from error
-    if role is None:
-        raise MethodError("accountNotFound")
-    if role == "read":
-        raise MethodError("accountReadOnly")
-
-
 async def _found(
     connection: Connection,
     account_id: str,
@@ -251,10 +220,6 @@ async def _found(
     if len(found) > objects_max:
         raise MethodError("requestTooLarge", f"More than {objects_max} records: name ids.")
     return found
-
-
-def _viewer(call: Call, account: VisibleAccount) -> Viewer:
-    return Viewer(user_id=call.user_id, role=account.role, shares={}, now=call.now)
 
 
 def _sorted_changes(changes: list[RecordChange]) -> JsonObject:

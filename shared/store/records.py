@@ -6,7 +6,9 @@ modseqs are unique in an account, commits are in their order, and history can be
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 
+import asyncpg
 import msgspec
 
 from shared.jmap.ids import state_token
@@ -30,6 +32,8 @@ class RecordWrite(msgspec.Struct, frozen=True, kw_only=True):
     is_create: bool = False
     data: bytes | None
     tags: Collection[int] = ()
+    sort: bytes = b"{}"  # JSON: sort keys by name
+    search: bytes = b"{}"  # JSON: words in sequence by name
 
 
 class RecordChange(msgspec.Struct, frozen=True):
@@ -189,13 +193,25 @@ async def write_records(
     first = modseq - len(writes) + 1
     await connection.executemany(
         """
-        INSERT INTO records (account_id, type, id, created_modseq, modseq, data, tags)
-        VALUES ($1, $2, $3, $4, $4, $5, $6)
+        INSERT INTO records
+            (account_id, type, id, created_modseq, modseq, data, tags, sort, search)
+        VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)
         ON CONFLICT (account_id, type, id)
-        DO UPDATE SET modseq = excluded.modseq, data = excluded.data, tags = excluded.tags
+        DO UPDATE SET modseq = excluded.modseq, data = excluded.data, tags = excluded.tags,
+            sort = excluded.sort, search = excluded.search,
+            destroyed_at = CASE WHEN excluded.data IS NULL THEN now() END
         """,
         [
-            (account_id, write.type, write.id, first + place, write.data, list(write.tags))
+            (
+                account_id,
+                write.type,
+                write.id,
+                first + place,
+                write.data,
+                list(write.tags),
+                write.sort,
+                write.search,
+            )
             for place, write in enumerate(writes)
         ],
     )
@@ -224,6 +240,34 @@ async def touch_records(
         [(account_id, type_name, row["id"], modseq - place) for place, row in enumerate(ids)],
     )
     return await _move_states(connection, account_id, {type_name: modseq}, cause)
+
+
+async def trim_history(pool: asyncpg.Pool, *, older_than: timedelta, records_max: int) -> int:
+    """Forget records destroyed long ago; returns how many.
+
+    Foo/changes then answers from the last forgotten change on only (RFC 8620 section 5.2).
+    """
+    trimmed = await pool.fetchval(
+        """
+        WITH gone AS (
+            DELETE FROM records WHERE (account_id, type, id) IN (
+                SELECT account_id, type, id FROM records
+                WHERE destroyed_at < now() - $1::interval ORDER BY destroyed_at LIMIT $2
+                FOR UPDATE SKIP LOCKED)
+            RETURNING account_id, type, modseq
+        ), floors AS (
+            SELECT account_id, type, max(modseq) AS modseq FROM gone GROUP BY account_id, type
+        ), moved AS (
+            UPDATE type_states SET history_from = greatest(history_from, floors.modseq)
+            FROM floors
+            WHERE type_states.account_id = floors.account_id AND type_states.type = floors.type
+        )
+        SELECT count(*) FROM gone
+        """,
+        older_than,
+        records_max,
+    )
+    return int(trimmed)
 
 
 async def _move_states(

@@ -9,27 +9,29 @@ from shared.jmap.errors import invalid_arguments
 from shared.jmap.i_json import INT_MAX, JsonObject
 
 
-class _Arguments(
+class Arguments(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
 ):
+    """What every method of a data type has."""
+
     account_id: str
 
 
-class GetArguments(_Arguments, frozen=True, kw_only=True, rename="camel"):
+class GetArguments(Arguments, frozen=True, kw_only=True, rename="camel"):
     """RFC 8620 section 5.1."""
 
     ids: list[str] | None = None
     properties: list[str] | None = None
 
 
-class ChangesArguments(_Arguments, frozen=True, kw_only=True, rename="camel"):
+class ChangesArguments(Arguments, frozen=True, kw_only=True, rename="camel"):
     """RFC 8620 section 5.2."""
 
     since_state: str
     max_changes: Annotated[int, Meta(ge=1, le=INT_MAX)] | None = None
 
 
-class SetArguments(_Arguments, frozen=True, kw_only=True, rename="camel"):
+class SetArguments(Arguments, frozen=True, kw_only=True, rename="camel"):
     """RFC 8620 section 5.3."""
 
     if_in_state: str | None = None
@@ -40,6 +42,17 @@ class SetArguments(_Arguments, frozen=True, kw_only=True, rename="camel"):
     @property
     def object_count(self) -> int:
         return len(self.create or ()) + len(self.update or ()) + len(self.destroy or ())
+
+
+class CopyArguments(Arguments, frozen=True, kw_only=True, rename="camel"):
+    """RFC 8620 section 5.4."""
+
+    from_account_id: str
+    if_from_in_state: str | None = None
+    if_in_state: str | None = None
+    create: dict[str, JsonObject]
+    on_success_destroy_original: bool = False
+    destroy_from_if_in_state: str | None = None
 
 
 T = TypeVar("T")

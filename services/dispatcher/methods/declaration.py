@@ -77,6 +77,32 @@ class DefaultFlag(msgspec.Struct, frozen=True, kw_only=True):
     argument: str  # of /set: the id that becomes the default
 
 
+class DateFilter(msgspec.Struct, frozen=True):
+    """A condition on a UTCDate property: before a date, or not before it."""
+
+    property: str
+    is_before: bool
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """The first value found at `path` orders the records; text by a collation, dates by time."""
+
+    path: str
+    is_text: bool
+
+
+class QueryRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What /query filters and sorts by; the index columns follow from it.
+
+    A path names members with `/`; `*` is each member, and `name=value` each member that has it.
+    """
+
+    values: Mapping[str, str]  # condition -> path: equal to any value there, or name of a member
+    texts: Mapping[str, tuple[str, ...]]  # condition -> paths: words in any text there
+    dates: Mapping[str, DateFilter]
+    sorts: Mapping[str, Sort]
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A create (`before` None) or update as the client asked for it, in the client's view."""
 
@@ -113,6 +139,7 @@ class DeclaredType(msgspec.Struct, frozen=True, kw_only=True):
     refuse: Callable[[Change], SetError | None] = _no_objection
     container: Container | None = None
     default_flag: DefaultFlag | None = None
+    query: QueryRules | None = None
 
     @property
     def defaults(self) -> Mapping[str, JsonValue]:

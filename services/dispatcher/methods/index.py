@@ -1,8 +1,42 @@
-"""Which values of a record its index entry holds."""
+"""What of a record is kept beside it for finding it: values, words, sort keys."""
 
-from services.dispatcher.methods.declaration import DeclaredType
+import msgspec
+
+from services.dispatcher.methods.declaration import DeclaredType, QueryRules
+from services.dispatcher.methods.query import ASCII_CASEMAP
 from services.dispatcher.methods.set import held_ids
-from shared.jmap.i_json import JsonObject
+from services.dispatcher.methods.text import (
+    ascii_casemap,
+    date_key,
+    searchable,
+    unicode_casemap,
+    words,
+)
+from shared.jmap.i_json import JsonObject, JsonValue
+
+
+class IndexEntry(msgspec.Struct, frozen=True):
+    """`values` are (name, value) pairs; `sort` and `search` are for the columns of these names."""
+
+    values: frozenset[tuple[str, str]]
+    sort: dict[str, str]
+    search: dict[str, str]
+
+
+def index_entry(declared: DeclaredType, stored: JsonObject) -> IndexEntry:
+    values = set(indexed_values(declared, stored))
+    rules = declared.query
+    if rules is None:
+        return IndexEntry(frozenset(values), {}, {})
+    for name, path in rules.values.items():
+        values.update((name, value) for value in strings_at(stored, path))
+    search = {}
+    for name, paths in rules.texts.items():
+        texts = [text for path in paths for text in strings_at(stored, path)]
+        values.update((name, word) for text in texts for word in words(text))
+        if texts:
+            search[name] = searchable(texts)
+    return IndexEntry(frozenset(values), _sort_keys(rules, stored), search)
 
 
 def indexed_values(declared: DeclaredType, stored: JsonObject) -> list[tuple[str, str]]:
@@ -15,3 +49,39 @@ def indexed_values(declared: DeclaredType, stored: JsonObject) -> list[tuple[str
         elif item.rule.unique and isinstance(value, str):
             found.append((item.name, value))
     return found
+
+
+def strings_at(value: JsonValue, path: str) -> list[str]:
+    """Every string that the path leads to, in order; for a set, the names of its members."""
+    places = [value]
+    for token in path.split("/"):
+        places = [found for place in places for found in _step(place, token)]
+    return [place for place in places if isinstance(place, str)]
+
+
+def _step(place: JsonValue, token: str) -> list[JsonValue]:
+    if token == "keys":  # noqa: S105 - a token of a path
+        return list[JsonValue](place) if isinstance(place, dict) else []
+    if isinstance(place, dict):
+        members = list(place.values())
+    else:
+        members = place if isinstance(place, list) else []
+    if token == "*":  # noqa: S105
+        return members
+    name, equals, wanted = token.partition("=")
+    if equals:
+        return [item for item in members if isinstance(item, dict) and item.get(name) == wanted]
+    return [place[token]] if isinstance(place, dict) and token in place else []
+
+
+def _sort_keys(rules: QueryRules, stored: JsonObject) -> dict[str, str]:
+    """A record without the property comes first."""
+    keys: dict[str, str] = {}
+    for name, sort in rules.sorts.items():
+        first = next(iter(strings_at(stored, sort.path)), "")
+        if not sort.is_text:
+            keys[name] = date_key(first) if first else ""
+            continue
+        keys[name] = unicode_casemap(first)
+        keys[f"{name};{ASCII_CASEMAP}"] = ascii_casemap(first)
+    return keys

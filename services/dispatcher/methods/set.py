@@ -95,7 +95,7 @@ class Drafter:
     def draft(self, arguments: SetArguments) -> Drafts:
         done = self._done
         for key, given in self._in_order(arguments.create or {}):
-            self._attempt(key, done.not_created, partial(self.create, key, given))
+            self._attempt(key, done.not_created, partial(self._create, key, given))
         destroyed = {_resolved(key, done.created_ids) for key in arguments.destroy or ()}
         for key, patch in (arguments.update or {}).items():
             update = partial(self._update, key, patch, destroyed)
@@ -104,7 +104,18 @@ class Drafter:
             self._attempt(key, done.not_destroyed, partial(self._destroy, key))
         return done
 
-    def create(self, key: str, given: JsonObject, *, copied: JsonObject | None = None) -> Draft:
+    def draft_copies(self, originals: Mapping[str, tuple[JsonObject, JsonObject | None]]) -> Drafts:
+        """Creation id -> what goes over the original, and the original if it was found."""
+        done = self._done
+        for key, (given, original) in originals.items():
+            if original is None:
+                done.not_created[key] = SetError(type="notFound")
+                continue
+            copy = partial(self._create, key, given, copied=original)
+            self._attempt(key, done.not_created, copy)
+        return done
+
+    def _create(self, key: str, given: JsonObject, *, copied: JsonObject | None = None) -> Draft:
         """Raises SetRejectedError. `copied` are a record's properties that `given` goes over."""
         if not is_id(key):
             raise invalid_properties("A creation id is an Id.")
@@ -140,7 +151,7 @@ class Drafter:
             record_id=record_id,
             is_create=True,
             stored=stored,
-            answer=_difference(viewed, wanted if copied is None else given),
+            answer=_difference(viewed, wanted),
         )
 
     def _update(self, key: str, patch: JsonObject, destroyed: set[str]) -> Draft:

@@ -10,10 +10,13 @@ from msgspec import UNSET, Meta, UnsetType
 from services.dispatcher.methods.declaration import (
     Change,
     Container,
+    DateFilter,
     DeclaredType,
     DefaultFlag,
     IdText,
+    QueryRules,
     Rule,
+    Sort,
     Viewer,
     Yes,
     properties_of,
@@ -125,6 +128,46 @@ def _uid(record_id: str) -> str:
     return uuid.UUID(bytes=digest[:16], version=4).urn
 
 
+_QUERY = QueryRules(
+    values={
+        "inAddressBook": "addressBookIds/keys",
+        "uid": "uid",
+        "hasMember": "members/keys",
+        "kind": "kind",
+    },
+    texts={
+        "name": ("name/components/*/value", "name/full"),
+        "name/given": ("name/components/kind=given/value",),
+        "name/surname": ("name/components/kind=surname/value",),
+        "name/surname2": ("name/components/kind=surname2/value",),
+        "nickname": ("nicknames/*/name",),
+        "organization": ("organizations/*/name",),
+        "email": ("emails/*/address", "emails/*/label"),
+        "phone": ("phones/*/number", "phones/*/label"),
+        "onlineService": (
+            "onlineServices/*/service",
+            "onlineServices/*/uri",
+            "onlineServices/*/user",
+            "onlineServices/*/label",
+        ),
+        "address": ("addresses/*/components/*/value", "addresses/*/full"),
+        "note": ("notes/*/note",),
+    },
+    dates={
+        "createdBefore": DateFilter("created", is_before=True),
+        "createdAfter": DateFilter("created", is_before=False),
+        "updatedBefore": DateFilter("updated", is_before=True),
+        "updatedAfter": DateFilter("updated", is_before=False),
+    },
+    sorts={
+        "created": Sort("created", is_text=False),
+        "updated": Sort("updated", is_text=False),
+        "name/given": Sort("name/components/kind=given/value", is_text=True),
+        "name/surname": Sort("name/components/kind=surname/value", is_text=True),
+        "name/surname2": Sort("name/components/kind=surname2/value", is_text=True),
+    },
+)
+
 ADDRESS_BOOK = DeclaredType(
     name="AddressBook",
     capability=CONTACTS,
@@ -150,4 +193,5 @@ CONTACT_CARD = DeclaredType(
     properties=properties_of(ContactCard),
     keeps_unknown=True,
     store=_store_card,
+    query=_QUERY,
 )
