@@ -4,6 +4,7 @@ import typer
 
 from services.cli.admin import account, grant, token, user
 from services.cli.maintenance import apply_migrations, rebuild_log
+from services.cli.processes import run_dispatcher, run_gateway
 from services.cli.run import run
 from services.cli.up import up as run_everything
 
@@ -28,6 +29,18 @@ for name, group in (
 def up(context: typer.Context) -> None:
     """Run everything on one machine and one port, with embedded servers where none are given."""
     raise typer.Exit(run(run_everything(context.obj)))
+
+
+@app.command()
+def dispatcher(context: typer.Context) -> None:
+    """Run the JMAP API, on servers that are given or those of a running `tidings up`."""
+    raise typer.Exit(run(run_dispatcher(context.obj)))
+
+
+@app.command()
+def gateway(context: typer.Context) -> None:
+    """Run the push gateway, on servers that are given or those of a running `tidings up`."""
+    raise typer.Exit(run(run_gateway(context.obj)))
 
 
 @app.command()

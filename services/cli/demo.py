@@ -25,6 +25,7 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     account_id: str
     card_id: str
+    cursor: str  # of a client that has seen the card
 
 
 async def make_demo(pool: asyncpg.Pool, url: str) -> Demo | None:
@@ -52,7 +53,9 @@ async def make_demo(pool: asyncpg.Pool, url: str) -> Demo | None:
         made = await _call(
             client, url, "ContactCard/set", {"accountId": account_id, "create": {"ada": card}}
         )
-    return Demo(token=token, account_id=account_id, card_id=made["created"]["ada"]["id"])
+        cursor = await _cursor(client, url)
+    card_id = made["created"]["ada"]["id"]
+    return Demo(token=token, account_id=account_id, card_id=card_id, cursor=cursor)
 
 
 async def _call(
@@ -64,9 +67,21 @@ async def _call(
     return answer
 
 
+async def _cursor(client: httpx.AsyncClient, url: str) -> str:
+    """The id of what is told to one whose own id is unknown."""
+    query = {"types": "*", "closeafter": "state", "ping": "30"}
+    response = await client.get(
+        f"{url}/jmap/eventsource", params=query, headers={"Last-Event-ID": "none"}
+    )
+    lines = response.raise_for_status().text.splitlines()
+    return next(line.removeprefix("id:").strip() for line in lines if line.startswith("id:"))
+
+
 def first_greeting(demo: Demo, url: str, again: str) -> str:
     """Printed once, since the token is kept as a hash only."""
-    curl = f"curl -sN -H 'Authorization: Bearer {demo.token}'"
+    # A certificate is hardly for the address that we listen on.
+    options = "-sNk" if url.startswith("https://127.") else "-sN"
+    curl = f"curl {options} -H 'Authorization: Bearer {demo.token}'"
     update = {demo.card_id: {"name/full": "Ada, changed at TIME"}}
     change = {
         "using": _USING,
@@ -84,10 +99,10 @@ Three commands to copy, one after the other:
 {curl} '{stream}&closeafter=no&ping=30' &
 
 # 2. Change a contact; the push arrives in the stream at once.
-{curl} -H 'Content-Type: application/json' -d '{body}' {url}/jmap/api
+{curl} -w '\\n' -H 'Content-Type: application/json' -d '{body}' {url}/jmap/api
 
-# 3. See the push arrive at a client that comes back, with an id that tells nothing: all is new.
-{curl} -H 'Last-Event-ID: none' '{stream}&closeafter=state&ping=30'
+# 3. See the push arrive at a client that was away and comes back with the id it had.
+{curl} -H 'Last-Event-ID: {demo.cursor}' '{stream}&closeafter=state&ping=30'
 """
 
 

@@ -47,10 +47,8 @@ def starting() -> Iterator[None]:
     """
     try:
         yield
-    except (ServerTooOldError, LogForeignError) as error:
-        raise CouldNotStartError(f"{error}.") from error
-    except BusUnavailableError as error:
-        raise CouldNotStartError(f"{error}; start it, or correct TIDINGS_NATS_URL.") from error
+    except (ServerTooOldError, LogForeignError, BusUnavailableError) as error:
+        raise _told(error) from error
     except MigrationsMissingError as error:
         raise CouldNotStartError(
             f"The database lacks migrations ({error}): run `tidings migrate`."
@@ -66,10 +64,20 @@ def _start_failure(error: BaseException) -> CouldNotStartError | None:
     match error:
         case CouldNotStartError():
             return error
+        case ServerTooOldError() | LogForeignError() | BusUnavailableError():
+            return _told(error)
         case BaseExceptionGroup(exceptions=[BaseException() as only]):
             return _start_failure(only)
         case _:
             return None
+
+
+def _told(
+    error: ServerTooOldError | LogForeignError | BusUnavailableError,
+) -> CouldNotStartError:
+    is_unreachable = isinstance(error, BusUnavailableError)
+    advice = "; start it, or correct TIDINGS_NATS_URL" if is_unreachable else ""
+    return CouldNotStartError(f"{error}{advice}.")
 
 
 def _first_line(error: BaseException) -> str:

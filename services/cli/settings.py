@@ -9,6 +9,7 @@ import msgspec
 from services.cli.embedded.data_directory import DataDirectory
 from services.dispatcher.settings import DispatcherSettings
 from services.gateway.settings import GatewaySettings
+from services.gateway.settings import ServerSettings as GatewayServerSettings
 from shared.runtime.errors import CouldNotStartError
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX, Secret, refuse_unknown, settings_from
@@ -36,6 +37,7 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX, HttpSettings),
     (PREFIX, UpSettings),
     (PREFIX, DispatcherSettings),
+    (PREFIX, GatewayServerSettings),
     (PREFIX + "GATEWAY_", GatewaySettings),
 )
 

@@ -26,7 +26,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # 0: any
     tls_cert: Path | None = None  # PEM; with tls_key: HTTPS
     tls_key: Path | None = None
-    drain_seconds_max: Annotated[int, Meta(ge=1, le=3600)] = 4  # then requests are cut
+    drain_seconds_max: Annotated[int, Meta(ge=1, le=3600)] = 3  # then requests are cut
 
 
 def listen(settings: HttpSettings) -> socket.socket:

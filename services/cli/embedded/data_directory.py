@@ -67,11 +67,14 @@ class DataDirectory:
         running = self._read("run.json", Running)
         return running if running is not None and self._is_held() else None
 
-    def announce(self, running: Running) -> None:
+    @contextmanager
+    def announced(self, running: Running) -> Iterator[None]:
+        """Told to admin commands inside."""
         self._write("run.json", running)
-
-    def retract(self) -> None:
-        (self.path / "run.json").unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (self.path / "run.json").unlink(missing_ok=True)
 
     def _is_held(self) -> bool:
         try:

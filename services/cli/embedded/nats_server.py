@@ -46,7 +46,7 @@ def nats_child(settings: NatsSettings) -> ChildSpec:
         pid_path=pid_path,
         mark=str(pid_path),
         stop_signal=signal.SIGTERM,
-        stop_seconds=2,
+        stop_seconds=1,
         run_as=None,
         is_ready=lambda _pid: _greets(settings.port),
     )

@@ -57,7 +57,7 @@ def postgres_child(settings: PostgresSettings) -> ChildSpec:
         pid_path=settings.files / "postmaster.pid",
         mark=str(settings.files),
         stop_signal=signal.SIGINT,  # "fast": ends sessions, then writes a checkpoint
-        stop_seconds=3,  # a checkpoint that takes longer is made up for by recovery
+        stop_seconds=2,  # a checkpoint that takes longer is made up for by recovery
         run_as=postgres_user(settings.files, program),
         is_ready=lambda pid: _reports_ready(settings.files / "postmaster.pid", pid),
     )

@@ -1,0 +1,101 @@
+"""All services in one process: they share a pool, an authenticator, a port; each stays unaware."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import msgspec
+from starlette.applications import Starlette
+
+from services.cli.embedded.servers import Servers
+from services.dispatcher.app import Dispatcher, DispatcherResources
+from services.dispatcher.relay import Relay
+from services.gateway.app import Gateway, GatewayResources
+from services.gateway.settings import GatewaySettings
+from shared.bus.control import listen_control
+from shared.http.authentication import Authenticator
+from shared.http.health import health_routes
+from shared.log.guard import LogGuard
+from shared.log.open_log import ReadableLog, WritableLog, open_readable_log, open_writable_log
+from shared.runtime.clock import SystemClock
+from shared.runtime.metrics import Metrics
+from shared.store.migrate import migrate
+from shared.store.pool import open_pool
+
+_POSTGRES_CONNECTIONS_MAX = 20
+
+
+class Everything(msgspec.Struct, frozen=True, kw_only=True):
+    """One application, and what must run while it is served."""
+
+    app: Starlette
+    pool: asyncpg.Pool
+    guard: LogGuard
+    relay: Relay
+    gateway: Gateway
+
+    async def run(self, draining: asyncio.Event, stopping: asyncio.Event) -> None:
+        """Until cancelled; sets `stopping` once the connections were closed after `draining`."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.guard.run(), name="guard")
+            tasks.create_task(self.relay.run(), name="relay")
+            await self.gateway.run(draining)
+            stopping.set()
+
+
+@asynccontextmanager
+async def open_everything(
+    servers: Servers, settings: GatewaySettings, *, public_url: str, draining: asyncio.Event
+) -> AsyncIterator[Everything]:
+    """With migrations applied and the log as declared."""
+    async with AsyncExitStack() as stack:
+        await migrate(servers.postgres_url)
+        pool = await stack.enter_async_context(
+            open_pool(servers.postgres_url, connections_max=_POSTGRES_CONNECTIONS_MAX)
+        )
+        log = await stack.enter_async_context(open_writable_log(servers.nats_url, pool, name="up"))
+        await log.keeper.ensure()
+        await log.keeper.apply_topology()
+        tailed = await stack.enter_async_context(
+            open_readable_log(servers.nats_url, pool, name="up")
+        )
+        yield await _put_together(pool, log, tailed, settings, public_url, draining)
+
+
+async def _put_together(
+    pool: asyncpg.Pool,
+    log: WritableLog,
+    tailed: ReadableLog,
+    settings: GatewaySettings,
+    public_url: str,
+    draining: asyncio.Event,
+) -> Everything:
+    clock, metrics = SystemClock(), Metrics()
+    authenticator = Authenticator(pool, clock=clock)
+    relay = Relay(pool, log.appender, log.guard)
+    dispatcher = Dispatcher(
+        DispatcherResources(
+            pool=pool,
+            authenticator=authenticator,
+            committed=relay.wake,
+            public_url=public_url,
+            clock=clock,
+        )
+    )
+    gateway = Gateway(
+        GatewayResources(
+            pool=pool,
+            authenticator=authenticator,
+            log=tailed,
+            clock=clock,
+            metrics=metrics,
+            settings=settings,
+        )
+    )
+    for part in (authenticator, dispatcher, gateway):
+        await listen_control(log.bus, part.receive_control)
+    checks = {"log": gateway.check, "postgres": lambda: pool.fetchval("SELECT 1")}
+    health = health_routes(checks, draining, metrics)
+    app = Starlette(routes=[*dispatcher.routes(), *gateway.routes(), *health])
+    return Everything(app=app, pool=pool, guard=log.guard, relay=relay, gateway=gateway)

@@ -1,0 +1,49 @@
+"""`tidings dispatcher` and `tidings gateway`: one process each, on servers that run already."""
+
+from collections.abc import Mapping
+
+from services.cli.run import starting
+from services.cli.settings import ServerSettings, servers_in_use, settings_of
+from services.dispatcher import app as dispatcher
+from services.dispatcher.settings import DispatcherSettings
+from services.gateway import app as gateway
+from services.gateway.settings import GatewaySettings
+from services.gateway.settings import ServerSettings as GatewayServerSettings
+from shared.runtime.logs import configure_logs
+from shared.runtime.serve import HttpSettings
+from shared.runtime.settings import PREFIX
+from shared.store.migrate import require_migrations
+from shared.store.pool import open_pool
+
+
+async def run_dispatcher(environ: Mapping[str, str]) -> None:
+    """Until SIGTERM or SIGINT; raises CouldNotStartError."""
+    environ = await _with_servers(environ)
+    configure_logs()
+    await dispatcher.run(
+        settings_of(environ, DispatcherSettings), settings_of(environ, HttpSettings)
+    )
+
+
+async def run_gateway(environ: Mapping[str, str]) -> None:
+    """Until SIGTERM or SIGINT; raises CouldNotStartError."""
+    environ = await _with_servers(environ)
+    configure_logs()
+    await gateway.run(
+        settings_of(environ, GatewayServerSettings),
+        settings_of(environ, GatewaySettings),
+        settings_of(environ, HttpSettings),
+    )
+
+
+async def _with_servers(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """With the URLs of a running `tidings up` where none are given; the database is ready."""
+    nats_url, postgres_url = servers_in_use(settings_of(environ, ServerSettings))
+    with starting():
+        async with open_pool(postgres_url, connections_max=1) as pool:
+            await require_migrations(pool)
+    return {
+        **environ,
+        f"{PREFIX}NATS_URL": nats_url,
+        f"{PREFIX}POSTGRES_URL": postgres_url,
+    }
