@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import typer
 
 from services.cli.demo import command_for_token, first_greeting, later_greeting, make_demo
-from services.cli.embedded.data_directory import Running, held_data_directory
+from services.cli.embedded.data_directory import Running, held_data_directory, using
 from services.cli.embedded.servers import embedded_servers
 from services.cli.everything import Everything, open_everything
 from services.cli.run import starting
@@ -32,9 +32,12 @@ async def up(environ: Mapping[str, str]) -> None:
         listener = stack.enter_context(listen(http))
         url = url_of(listener, http)
         public_url = settings_of(environ, UpSettings).public_url or url
-        servers = await stack.enter_async_context(
-            embedded_servers(data, nats_url=settings.nats_url, postgres_url=settings.postgres_url)
-        )
+        with using(settings.data):
+            servers = await stack.enter_async_context(
+                embedded_servers(
+                    data, nats_url=settings.nats_url, postgres_url=settings.postgres_url
+                )
+            )
         with starting():
             everything = await stack.enter_async_context(
                 open_everything(servers, gateway_settings, public_url=public_url, draining=draining)

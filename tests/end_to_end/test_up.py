@@ -114,6 +114,41 @@ def test_a_setting_that_cannot_be_is_refused(
     assert "Traceback" not in refused.stdout
 
 
+def test_secrets_of_other_servers_are_refused(start: Start) -> None:
+    up = start()
+    assert up.terminate() == 0
+    (up.data / "secrets.json").unlink()
+    refused = tidings("up", environment=up.environment)
+    assert refused.returncode == COULD_NOT_START
+    assert "put that one back" in one_line(refused.stderr)
+
+
+def test_damaged_files_are_refused(start: Start) -> None:
+    up = start()
+    assert up.terminate() == 0
+    for name in ("ports.json", "secrets.json"):
+        (up.data / name).write_bytes(b"{")
+        refused = tidings("up", environment=up.environment)
+        assert refused.returncode == COULD_NOT_START
+        assert f"{name} is damaged" in one_line(refused.stderr)
+    (up.data / "secrets.json").unlink()
+    (up.data / "ports.json").unlink()
+    (up.data / "postgres" / "PG_VERSION").write_text("9\n", encoding="ascii")
+    refused = tidings("up", environment=up.environment)
+    assert "PostgreSQL ended at its start" in one_line(refused.stderr)
+
+
+def test_a_start_that_was_interrupted_is_made_up_for(start: Start, tmp_path: Path) -> None:
+    """Killed while the database's files were made, or the secrets written."""
+    unfinished = tmp_path / "data" / "postgres.new"
+    unfinished.mkdir(parents=True)
+    (unfinished / "PG_VERSION").touch()
+    (tmp_path / "data" / "secrets.new").write_bytes(b"{")
+    up = start()
+    assert up.terminate() == 0
+    assert not unfinished.exists()
+
+
 def test_an_old_nats_server_is_refused(tmp_path: Path) -> None:
     with old_nats_server() as url:
         environment = {"TIDINGS_DATA": str(tmp_path / "data"), "TIDINGS_PORT": "0"}

@@ -116,6 +116,22 @@ class DataDirectory:
 
 
 @contextmanager
+def using(path: Path) -> Iterator[None]:
+    """A failure of the file system inside is told in one line.
+
+    Raises:
+        CouldNotStartError: with that line.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CouldNotStartError(
+            f"{path.absolute()} cannot be used ({error.strerror or error}): "
+            "set TIDINGS_DATA to another directory."
+        ) from error
+
+
+@contextmanager
 def held_data_directory(path: Path) -> Iterator[DataDirectory]:
     """Make the directory (0700) where missing, and hold it until the end.
 
@@ -125,7 +141,8 @@ def held_data_directory(path: Path) -> Iterator[DataDirectory]:
     path = path.absolute()
     lock = _lock(path)
     try:
-        _say_who_holds(lock)
+        with using(path):
+            _say_who_holds(lock)
         yield DataDirectory(path)
     finally:
         os.close(lock)  # which releases it, as does the end of the process

@@ -12,6 +12,7 @@ from services.cli.embedded.nats_server import NatsSettings, nats_child
 from services.cli.embedded.ports import free_port
 from services.cli.embedded.postgres import PostgresSettings, create_cluster, postgres_child
 from services.cli.embedded.supervisor import supervised
+from shared.runtime.errors import CouldNotStartError
 
 _DATABASE = "tidings"
 _NATS_START_SECONDS = 60  # a store of a million subjects takes seven
@@ -55,7 +56,7 @@ async def embedded_servers(
             await stack.enter_async_context(
                 supervised(postgres_child(postgres), start_seconds=_POSTGRES_START_SECONDS)
             )
-            await _create_database(postgres)
+            await _create_database(postgres, data)
             postgres_url = postgres.dsn(_DATABASE)
         if nats_url is None:
             nats = NatsSettings(folder=data.path, port=ports.nats, password=secrets.nats_password)
@@ -66,8 +67,14 @@ async def embedded_servers(
         yield Servers(nats_url=nats_url, postgres_url=postgres_url)
 
 
-async def _create_database(postgres: PostgresSettings) -> None:
-    connection = await asyncpg.connect(postgres.dsn("postgres"), timeout=_CONNECT_SECONDS)
+async def _create_database(postgres: PostgresSettings, data: DataDirectory) -> None:
+    try:
+        connection = await asyncpg.connect(postgres.dsn("postgres"), timeout=_CONNECT_SECONDS)
+    except asyncpg.InvalidPasswordError as error:
+        raise CouldNotStartError(
+            f"{data.path / 'secrets.json'} is not the one that its PostgreSQL was made with: "
+            "put that one back, or set TIDINGS_DATA to another directory."
+        ) from error
     try:
         exists = await connection.fetchval(
             "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", _DATABASE
