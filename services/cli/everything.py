@@ -13,8 +13,10 @@ from services.dispatcher.app import Dispatcher, DispatcherResources
 from services.dispatcher.relay import Relay
 from services.gateway.app import Gateway, GatewayResources
 from services.gateway.settings import GatewaySettings
+from shared.bus.connection import Bus
 from shared.bus.control import listen_control
 from shared.http.authentication import Authenticator
+from shared.http.forwarded import websocket_capability
 from shared.http.health import health_routes
 from shared.log.guard import LogGuard
 from shared.log.open_log import ReadableLog, WritableLog, open_readable_log, open_writable_log
@@ -33,13 +35,16 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
     pool: asyncpg.Pool
     guard: LogGuard
     relay: Relay
+    dispatcher: Dispatcher
     gateway: Gateway
+    bus: Bus
 
     async def run(self, draining: asyncio.Event, stopping: asyncio.Event) -> None:
         """Until cancelled; sets `stopping` once the connections were closed after `draining`."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.guard.run(), name="guard")
             tasks.create_task(self.relay.run(), name="relay")
+            tasks.create_task(self.dispatcher.answer_forwarded(self.bus), name="forwarded")
             await self.gateway.run(draining)
             stopping.set()
 
@@ -81,6 +86,7 @@ async def _put_together(
             committed=relay.wake,
             public_url=public_url,
             clock=clock,
+            capabilities=[websocket_capability(public_url)],
         )
     )
     gateway = Gateway(
@@ -88,6 +94,7 @@ async def _put_together(
             pool=pool,
             authenticator=authenticator,
             log=tailed,
+            bus=log.bus,
             clock=clock,
             metrics=metrics,
             settings=settings,
@@ -98,4 +105,12 @@ async def _put_together(
     checks = {"log": gateway.check, "postgres": lambda: pool.fetchval("SELECT 1")}
     health = health_routes(checks, draining, metrics)
     app = Starlette(routes=[*dispatcher.routes(), *gateway.routes(), *health])
-    return Everything(app=app, pool=pool, guard=log.guard, relay=relay, gateway=gateway)
+    return Everything(
+        app=app,
+        pool=pool,
+        guard=log.guard,
+        relay=relay,
+        dispatcher=dispatcher,
+        gateway=gateway,
+        bus=log.bus,
+    )

@@ -9,6 +9,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from services.dispatcher.bus_requests import BusRequests
 from services.dispatcher.copying import CopyMethods
 from services.dispatcher.mutation import Committed
 from services.dispatcher.processor import Processor
@@ -20,8 +21,10 @@ from services.dispatcher.sessions import Sessions
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.standard import StandardMethods
 from services.dispatcher.types import contacts, core
+from shared.bus.connection import Bus
 from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import Authenticator
+from shared.http.forwarded import websocket_capability
 from shared.http.health import health_routes
 from shared.jmap.session import Capability, CoreLimits
 from shared.log.open_log import open_writable_log
@@ -74,6 +77,7 @@ class Dispatcher:
             limits,
         )
         self._api = Api(resources.authenticator, self._sessions, processor, limits, resources.clock)
+        self._processor, self._limits, self._clock = processor, limits, resources.clock
 
     def routes(self) -> list[Route]:
         return self._api.routes()
@@ -81,6 +85,10 @@ class Dispatcher:
     def forget_sessions(self) -> None:
         """Look at the grants again; messages may have been lost."""
         self._sessions.forget()
+
+    async def answer_forwarded(self, bus: Bus) -> None:
+        """Answer what gateways forward, until cancelled."""
+        await BusRequests(bus, self._sessions, self._processor, self._limits, self._clock).run()
 
     def receive_control(self, message: ControlMessage) -> None:
         """Call it for each control message, as well as the authenticator's."""
@@ -114,6 +122,7 @@ async def run(settings: DispatcherSettings, http: HttpSettings) -> None:
                 committed=relay.wake,
                 public_url=settings.public_url,
                 clock=clock,
+                capabilities=[websocket_capability(settings.public_url)],
             )
         )
         await listen_control(log.bus, authenticator.receive_control)
@@ -124,6 +133,7 @@ async def run(settings: DispatcherSettings, http: HttpSettings) -> None:
             loops = [
                 tasks.create_task(log.guard.run(), name="guard"),
                 tasks.create_task(relay.run(), name="relay"),
+                tasks.create_task(dispatcher.answer_forwarded(log.bus), name="forwarded"),
             ]
             await serve(app, listener, http, draining)
             for loop in loops:

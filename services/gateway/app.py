@@ -13,14 +13,17 @@ from services.gateway.admission import Admission
 from services.gateway.authority import Authority
 from services.gateway.connections import Connections
 from services.gateway.counts import Counts
-from services.gateway.entrance import Credential, Entrance, Refusal
+from services.gateway.entrance import Entrance, Refusal
 from services.gateway.event_source_route import EventSourceRoute
 from services.gateway.fan_out import FanOut
+from services.gateway.forwarding import Forwarding
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.push_connection import EndReason
 from services.gateway.settings import GatewaySettings, ServerSettings
 from services.gateway.ticket_route import TicketRoute
 from services.gateway.tickets import Tickets
+from services.gateway.websocket_route import WebSocketRoute
+from shared.bus.connection import Bus, open_bus
 from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
 from shared.http.health import health_routes
@@ -30,6 +33,7 @@ from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
+from shared.store.credentials import Credential
 from shared.store.migrate import require_migrations
 from shared.store.pool import open_pool
 
@@ -46,6 +50,7 @@ class GatewayResources(msgspec.Struct, frozen=True, kw_only=True):
     pool: asyncpg.Pool
     authenticator: Authenticator
     log: ReadableLog
+    bus: Bus  # for requests to the dispatchers
     clock: Clock
     metrics: Metrics
     settings: GatewaySettings = GatewaySettings()
@@ -70,14 +75,22 @@ class Gateway:
         )
         self._tickets = Tickets(resources.pool)
         self._entrance = Entrance(
-            Admission(settings.limits), self._credential, self._tickets.redeem, resources.clock
+            Admission(settings.limits),
+            self._credential,
+            self._tickets.redeem,
+            resources.clock,
+            lifetime_seconds=settings.lifetime_seconds,
         )
         self._event_source = EventSourceRoute(self._entrance, self._connections, settings)
+        self._websocket = WebSocketRoute(
+            self._entrance, self._connections, Forwarding(resources.bus), settings
+        )
         self._counts = Counts(resources.metrics, self._connections)
 
     def routes(self) -> list[Route]:
         return [
             Route("/jmap/eventsource", self._event_source),
+            Route("/jmap/ws", self._websocket),
             Route(
                 "/jmap/ticket",
                 TicketRoute(self._credential, self._tickets).answer,
@@ -149,7 +162,10 @@ class Gateway:
         for channel in channels:
             if channel.holder.id not in valid:
                 channel.end(EndReason.REVOKED)
-            elif visible.get(channel.holder.user_id, frozenset()) != channel.account_ids:
+            elif (
+                channel.is_listening
+                and visible.get(channel.holder.user_id, frozenset()) != channel.account_ids
+            ):
                 self._authority.forget(channel.holder.user_id)
                 self._connections.rejoin_soon(channel)
 
@@ -170,19 +186,21 @@ async def run(server: ServerSettings, settings: GatewaySettings, http: HttpSetti
         log = await stack.enter_async_context(
             open_readable_log(server.nats_url, pool, name="gateway")
         )
+        bus = await stack.enter_async_context(open_bus(server.nats_url, name="gateway"))
         authenticator = Authenticator(pool, clock=clock)
         gateway = Gateway(
             GatewayResources(
                 pool=pool,
                 authenticator=authenticator,
                 log=log,
+                bus=bus,
                 clock=clock,
                 metrics=metrics,
                 settings=settings,
             )
         )
-        await listen_control(log.buses[1], authenticator.receive_control)
-        await listen_control(log.buses[1], gateway.receive_control)
+        await listen_control(bus, authenticator.receive_control)
+        await listen_control(bus, gateway.receive_control)
         checks = {"log": gateway.check, "postgres": lambda: pool.fetchval("SELECT 1")}
         app = Starlette(routes=[*gateway.routes(), *health_routes(checks, draining, metrics)])
 

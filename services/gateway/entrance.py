@@ -2,29 +2,20 @@
 
 import random
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Protocol, TypeAlias
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.responses import Response
 
 from services.gateway.admission import Admission, FullError, Place
 from shared.runtime.clock import Clock
+from shared.store.credentials import Credential
 
 Scope: TypeAlias = Mapping[str, Any]
 _CHALLENGE = {"www-authenticate": 'Bearer realm="tidings"'}
 EXPIRY_MARGIN_SECONDS = (1.0, 3.0)  # a stream ends this much before its credential does
-
-
-class Credential(Protocol):
-    """What a request was authenticated by."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def user_id(self) -> str: ...
-    @property
-    def expires_at(self) -> datetime | None: ...
+_LIFETIME_SPREAD = 0.2  # so that connections made together do not end together
 
 
 class Authenticate(Protocol):
@@ -72,12 +63,15 @@ class Entrance:
         authenticate: Authenticate,
         redeem_ticket: RedeemTicket,
         clock: Clock,
+        *,
+        lifetime_seconds: float,
     ) -> None:
         self.is_closed = False  # the process drains
         self._admission = admission
         self._authenticate = authenticate
         self._redeem_ticket = redeem_ticket
         self._clock = clock
+        self._lifetime_seconds = lifetime_seconds
 
     async def enter(self, scope: Scope, ticket: str | None) -> Visitor:
         """Raises Refusal; cheap refusals come before what asks a database."""
@@ -109,12 +103,13 @@ class Entrance:
             raise Refusal(401, "the ticket is unknown, used or expired", _CHALLENGE)
         return credential
 
-    def seconds_left(self, credential: Credential) -> float | None:
-        """Until a connection must end because of its credential; None: it does not expire."""
+    def lifetime_seconds(self, credential: Credential) -> float:
+        """Of a new connection: until its credential expires, and at most its own."""
+        lifetime = self._lifetime_seconds * random.uniform(1 - _LIFETIME_SPREAD, 1)  # noqa: S311
         if credential.expires_at is None:
-            return None
+            return lifetime
         left = (credential.expires_at - self._clock.now()).total_seconds()
-        return max(0.0, left - random.uniform(*EXPIRY_MARGIN_SECONDS))  # noqa: S311  no secret
+        return min(lifetime, max(0.0, left - random.uniform(*EXPIRY_MARGIN_SECONDS)))  # noqa: S311
 
 
 def refusal_of(error: FullError) -> Refusal:
@@ -132,3 +127,17 @@ def header(scope: Scope, name: bytes) -> str | None:
         if key == name:
             return str(value, "latin-1")
     return None
+
+
+def headers_of(scope: Scope, name: bytes) -> list[str]:
+    """All of the name, each of which may be a list with commas."""
+    values = (str(value, "latin-1") for key, value in scope["headers"] if key == name)
+    return [token.strip() for value in values for token in value.split(",")]
+
+
+def ticket_of(query: str) -> str | None:
+    """Read alone, because who is not authenticated is told nothing else."""
+    try:
+        return dict(parse_qsl(query, max_num_fields=32)).get("ticket")
+    except ValueError:
+        return None

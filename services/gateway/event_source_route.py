@@ -2,13 +2,11 @@
 
 import asyncio
 import functools
-import random
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qsl
 
 from services.gateway.connections import Connections
-from services.gateway.entrance import Entrance, Refusal, Visitor, header, retry_after
+from services.gateway.entrance import Entrance, Refusal, Visitor, header, retry_after, ticket_of
 from services.gateway.event_source import (
     HEADERS,
     AsgiTransport,
@@ -18,12 +16,10 @@ from services.gateway.event_source import (
     response_head,
 )
 from services.gateway.event_source_query import EventSourceQuery, QueryError, event_source_query
-from services.gateway.handoff import EXTENSION, HandoffHttpProtocol, HandoffRefusedError
+from services.gateway.handoff import HandoffRefusedError, protocol_of
 from services.gateway.push_connection import EndReason, PushConnection, PushOptions, Types
 from services.gateway.settings import GatewaySettings
 from shared.log.appender import LogUnavailableError
-
-_LIFETIME_SPREAD = 0.2  # so that connections made together do not end together
 
 
 class EventSourceRoute:
@@ -42,7 +38,7 @@ class EventSourceRoute:
         self._options = functools.lru_cache(maxsize=1024)(self._new_options)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401
-        protocol = _protocol_of(scope)
+        protocol = protocol_of(scope)
         try:
             channel = await self._joined(scope)
         except Refusal as refusal:
@@ -68,7 +64,7 @@ class EventSourceRoute:
         if scope["method"] not in ("GET", "HEAD"):
             raise Refusal(405, "an event source is read with GET", {"allow": "GET, HEAD"})
         query = scope["query_string"].decode("latin-1")
-        visitor = await self._entrance.enter(scope, _ticket(query))
+        visitor = await self._entrance.enter(scope, ticket_of(query))
         try:
             asked = _asked(query, header(scope, b"last-event-id"))
         except Refusal:
@@ -102,9 +98,7 @@ class EventSourceRoute:
 
     def _channel(self, visitor: Visitor, asked: EventSourceQuery) -> EventSourceChannel:
         now = self._connections.now()
-        lifetime = self._settings.lifetime_seconds * random.uniform(1 - _LIFETIME_SPREAD, 1)  # noqa: S311
-        left = self._entrance.seconds_left(visitor.credential)
-        ends_at = now + (lifetime if left is None else min(lifetime, left))
+        ends_at = now + self._entrance.lifetime_seconds(visitor.credential)
         options = self._options(asked.types, asked.ping_seconds, asked.closes_after_state)
         push = PushConnection(options, now, ends_at=ends_at)
         return EventSourceChannel(self._connections, push, visitor.credential, visitor.place)
@@ -140,19 +134,6 @@ def _asked(query: str, last_event_id: str | None) -> EventSourceQuery:
         return event_source_query(query, last_event_id)
     except QueryError as error:
         raise Refusal(400, str(error)) from error
-
-
-def _ticket(query: str) -> str | None:
-    """Read alone, because who is not authenticated is told nothing else."""
-    try:
-        return dict(parse_qsl(query, max_num_fields=32)).get("ticket")
-    except ValueError:
-        return None
-
-
-def _protocol_of(scope: Any) -> HandoffHttpProtocol | None:  # noqa: ANN401
-    reference = (scope.get("extensions") or {}).get(EXTENSION)
-    return None if reference is None else reference()
 
 
 async def _answer_head(send: Send) -> None:

@@ -7,6 +7,7 @@ writes the response itself. A request to upgrade comes to the application as any
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -46,8 +47,16 @@ class HandoffHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
-    def give_away(self, scope: Any, successor: asyncio.Protocol) -> None:  # noqa: ANN401
-        """Nothing of this protocol lives on; raises HandoffRefusedError."""
+    def give_away(
+        self,
+        scope: Any,  # noqa: ANN401
+        successor: asyncio.Protocol,
+        before_early: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Nothing of this protocol lives on; raises HandoffRefusedError.
+
+        `before_early` is called before the successor gets what the client sent too early.
+        """
         cycle = self.cycle
         if cycle.scope is not scope or cycle.disconnected or self.transport.is_closing():
             raise HandoffRefusedError
@@ -60,6 +69,7 @@ class HandoffHttpProtocol(HttpToolsProtocol):
         successor.connection_made(transport)
         if self.flow.write_paused:
             successor.pause_writing()
+        before_early()
         if early:
             successor.data_received(early)
 
@@ -70,3 +80,9 @@ class HandoffHttpProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         return False
+
+
+def protocol_of(scope: Any) -> HandoffHttpProtocol | None:  # noqa: ANN401
+    """Who can give the request's transport away; None: the server is another one."""
+    reference = (scope.get("extensions") or {}).get(EXTENSION)
+    return None if reference is None else reference()

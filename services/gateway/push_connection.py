@@ -149,6 +149,18 @@ class PushConnection:
             if wanted:
                 self._merge(account_id, wanted)
 
+    def ask(self, options: PushOptions) -> None:
+        """The client asks for other types from now on."""
+        self.options = options
+        types = options.types
+        if self._pending is not None and types is not None:
+            cut = {
+                account_id: {name: state for name, state in states.items() if name in types}
+                for account_id, states in self._pending.items()
+            }
+            self._pending = {account_id: states for account_id, states in cut.items() if states}
+            self._pending = self._pending or None
+
     def retain(self, account_ids: Collection[str]) -> None:
         """Forget what is pending of accounts that the client may no longer see."""
         if self._pending is not None:

@@ -27,6 +27,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     lifetime_seconds: Annotated[int, Meta(ge=10)] = 3600  # of a connection; less up to a fifth
     flush_milliseconds: Annotated[int, Meta(ge=1, le=1000)] = 20  # from one push to the next
     stall_seconds: Annotated[int, Meta(ge=1)] = 30
+    origins: tuple[str, ...] = ()  # that may open a WebSocket from a browser; none: any
+    websocket_message_bytes_max: Annotated[int, Meta(ge=1024)] = 10_000_000
+    websocket_ping_seconds: Annotated[int, Meta(ge=1)] = 30
+    requests_at_once_max: Annotated[int, Meta(ge=1)] = 4  # of one WebSocket
     unready_seconds: Annotated[float, Meta(ge=0)] = 0.0  # told not ready, still serving
     drain_seconds: Annotated[float, Meta(ge=0)] = 3.0  # over which streams are closed
 

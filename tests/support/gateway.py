@@ -1,11 +1,11 @@
 """A gateway on a real port, over a fan-out in memory, for users that a test makes up."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -15,18 +15,34 @@ from services.gateway.entrance import Entrance, Refusal
 from services.gateway.event_source_route import EventSourceRoute
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
+from services.gateway.websocket import Answer
+from services.gateway.websocket_messages import RequestMessage, encode_response
+from services.gateway.websocket_route import WebSocketRoute
 from shared.runtime.clock import SystemClock
 from shared.runtime.serve import HttpSettings, listen, serve
+from shared.store.credentials import Credential
 from tests.support.memory_fan_out import MemoryFanOut
 
 AUTHORIZATION = "Authorization: Bearer anna"
 ANY_PORT = HttpSettings(port=0, drain_seconds_max=5)
 
 
-class FakeCredential(msgspec.Struct, frozen=True):
-    id: str
-    user_id: str
-    expires_at: datetime | None = None
+def credential_of(user_id: str, expires_at: datetime | None = None) -> Credential:
+    return Credential(
+        id=f"t-{user_id}",
+        user_id=user_id,
+        user_name=user_id,
+        scopes=frozenset({"jmap"}),
+        expires_at=expires_at,
+    )
+
+
+async def echo(holder: Credential, request: RequestMessage) -> bytes:
+    """Answers as a dispatcher would that knows Core/echo alone."""
+    del holder
+    body = json.loads(request.body)
+    response = {"methodResponses": body["methodCalls"], "sessionState": "1"}
+    return encode_response(json.dumps(response).encode(), request.id)
 
 
 class GatewayOfTest:
@@ -34,7 +50,7 @@ class GatewayOfTest:
 
     def __init__(self, settings: GatewaySettings, fan_out: FanOut) -> None:
         self.accounts: dict[str, set[str]] = {"anna": {"a1", "a2"}}
-        self.tickets: dict[str, FakeCredential] = {}
+        self.tickets: dict[str, Credential] = {}
         self.expires_at: datetime | None = None
         self.draining = asyncio.Event()
         self.connections = Connections(
@@ -44,27 +60,41 @@ class GatewayOfTest:
             flush_seconds=settings.flush_milliseconds / 1000,
         )
         self.entrance = Entrance(
-            Admission(settings.limits), self.authenticate, self.redeem, SystemClock()
+            Admission(settings.limits),
+            self.authenticate,
+            self.redeem,
+            SystemClock(),
+            lifetime_seconds=settings.lifetime_seconds,
         )
         self.settings = settings
         self.port = 0
         self.fan_out = MemoryFanOut()
         self.event_source = EventSourceRoute(self.entrance, self.connections, settings)
+        self.answer: Answer = echo
+        self.websocket = WebSocketRoute(self.entrance, self.connections, self._answer, settings)
 
     @property
     def app(self) -> Starlette:
-        return Starlette(routes=[Route("/jmap/eventsource", self.event_source)])
+        return Starlette(
+            routes=[
+                Route("/jmap/eventsource", self.event_source),
+                Route("/jmap/ws", self.websocket),
+            ]
+        )
+
+    async def _answer(self, holder: Credential, request: RequestMessage) -> bytes:
+        return await self.answer(holder, request)
 
     async def visible_accounts(self, user_id: str) -> frozenset[str]:
         return frozenset(self.accounts[user_id])
 
-    async def authenticate(self, authorization: str | None) -> FakeCredential:
+    async def authenticate(self, authorization: str | None) -> Credential:
         user_id = (authorization or "").removeprefix("Bearer ")
         if user_id not in self.accounts:
             raise Refusal(401, "who are you?")
-        return FakeCredential(f"t-{user_id}", user_id, self.expires_at)
+        return credential_of(user_id, self.expires_at)
 
-    async def redeem(self, ticket: str) -> FakeCredential | None:
+    async def redeem(self, ticket: str) -> Credential | None:
         return self.tickets.pop(ticket, None)
 
 

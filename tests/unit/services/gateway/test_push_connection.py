@@ -193,3 +193,37 @@ def test_a_peer_that_takes_nothing_is_told_nothing_at_the_end() -> None:
     assert push.is_paused
     assert push.end(EndReason.DRAINING, 5.0) is None
     assert push.is_over
+
+
+def test_asking_for_other_types_forgets_what_is_pending_of_the_others() -> None:
+    push = connected()
+    push.receive(change(1), 0.0)
+    push.receive(change(2, Email="s2", Thread="s2"), 0.0)
+    push.receive(change(3, "a2"), 0.0)
+
+    push.ask(PushOptions(types=frozenset({"Thread"})))
+
+    assert push.take(1.0) == PushMessage({"a1": {"Thread": "s2"}}, "c3")
+    assert not push.receive(change(4), 2.0)
+    assert push.receive(change(5, Thread="s5"), 2.0)
+
+
+def test_asking_for_more_types_keeps_what_is_pending() -> None:
+    push = connected(types=frozenset({"Email"}))
+    push.ask(PushOptions(types=frozenset({"Email", "Thread"})))
+    push.receive(change(1), 0.0)
+    push.receive(change(2), 0.0)
+
+    push.ask(PushOptions())
+
+    assert push.take(1.0) == PushMessage({"a1": {"Email": "s2"}}, "c2")
+
+
+def test_asking_for_nothing_leaves_nothing_pending() -> None:
+    push = connected()
+    push.receive(change(1), 0.0)
+    push.receive(change(2), 0.0)
+
+    push.ask(PushOptions(types=frozenset()))
+
+    assert push.flush_at == math.inf

@@ -1,0 +1,119 @@
+"""Answers the requests that gateways forward from WebSockets, as `/jmap/api` answers others."""
+
+import asyncio
+import logging
+import secrets
+
+import msgspec
+from nats.aio.msg import Msg
+
+from services.dispatcher.processor import Caller, Processor
+from services.dispatcher.sessions import Sessions
+from shared.bus.connection import Bus, BusUnavailableError
+from shared.http.forwarded import (
+    FORWARD_QUEUE,
+    FORWARD_SECONDS_MAX,
+    FORWARD_SUBJECT,
+    ForwardedAnswer,
+    ForwardedRequest,
+    decode_forwarded_request,
+    encode_forwarded,
+)
+from shared.jmap.envelope import request_from_json
+from shared.jmap.errors import RequestError, limit_exceeded, not_json
+from shared.jmap.i_json import NotIJsonError, decode_i_json, encode_json
+from shared.jmap.session import CoreLimits
+from shared.runtime.clock import Clock
+from shared.runtime.logs import correlated
+
+_log = logging.getLogger(__name__)
+
+REQUESTS_AT_ONCE = 64  # of this process; the others wait with NATS
+_OK = 200
+_FAULT = RequestError("serverFail", "An error of the server.", http_status=500)
+_TOO_LARGE = RequestError(
+    "serverFail",
+    "The request was processed, but its response is larger than the server passes on.",
+    http_status=500,
+)
+
+
+class BusRequests:
+    """`run` it in the process's task group."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        sessions: Sessions,
+        processor: Processor,
+        limits: CoreLimits,
+        clock: Clock,
+    ) -> None:
+        self._bus = bus
+        self._sessions = sessions
+        self._processor = processor
+        self._limits = limits
+        self._clock = clock
+        self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+
+            async def take(message: Msg) -> None:
+                await self._slots.acquire()
+                tasks.create_task(self._respond(message))
+
+            await self._bus.client.subscribe(FORWARD_SUBJECT, queue=FORWARD_QUEUE, cb=take)
+            await asyncio.Event().wait()
+
+    async def _respond(self, message: Msg) -> None:
+        request_id = secrets.token_hex(8)
+        try:
+            with correlated(request_id=request_id):
+                answer = encode_forwarded(await self._answer(message.data, request_id))
+                if len(answer) > self._bus.client.max_payload:
+                    answer = encode_forwarded(_problem(_TOO_LARGE))
+                await self._bus.publish(message.reply, answer)
+        except BusUnavailableError as error:
+            _log.warning("answer_not_sent", extra={"error": repr(error)})
+        finally:
+            self._slots.release()
+
+    async def _answer(self, data: bytes, request_id: str) -> ForwardedAnswer:
+        try:
+            async with asyncio.timeout(FORWARD_SECONDS_MAX):
+                return await self._process(decode_forwarded_request(data), request_id)
+        except RequestError as error:
+            return _problem(error)
+        except Exception:  # noqa: BLE001 - a problem for the client, a stack trace for the log
+            _log.exception("request_failed", extra={"subject": FORWARD_SUBJECT})
+            return _problem(_FAULT)
+
+    async def _process(self, forwarded: ForwardedRequest, request_id: str) -> ForwardedAnswer:
+        """Raises RequestError."""
+        body, credential = bytes(forwarded.body), forwarded.credential
+        if len(body) > self._limits.max_size_request:
+            raise limit_exceeded(
+                "maxSizeRequest",
+                f"The request is larger than {self._limits.max_size_request} octets.",
+            )
+        try:
+            request = request_from_json(decode_i_json(body))
+        except NotIJsonError as error:
+            raise not_json(str(error)) from error
+        session = await self._sessions.session_of(credential)
+        caller = Caller(
+            user_id=credential.user_id,
+            user_name=credential.user_name,
+            accounts=session.accounts,
+            session_state=session.state,
+            request_id=request_id,
+            traceparent=None,
+        )
+        response = await self._processor.process(request, caller, self._clock.now())
+        return ForwardedAnswer(status=_OK, body=msgspec.Raw(encode_json(response)))
+
+
+def _problem(error: RequestError) -> ForwardedAnswer:
+    return ForwardedAnswer(status=error.http_status, body=msgspec.Raw(encode_json(error.problem())))

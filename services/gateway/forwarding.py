@@ -1,0 +1,72 @@
+"""Requests of WebSockets, forwarded to the dispatchers over NATS."""
+
+import msgspec
+from nats.errors import NoRespondersError
+
+from services.gateway.websocket_messages import (
+    LIMIT,
+    SERVER_FAIL,
+    SERVER_UNAVAILABLE,
+    MessageError,
+    RequestMessage,
+    encode_problem,
+    encode_response,
+)
+from shared.bus.connection import Bus, BusUnavailableError
+from shared.http.forwarded import (
+    FORWARD_SECONDS_MAX,
+    FORWARD_SUBJECT,
+    ForwardedRequest,
+    decode_forwarded_answer,
+    encode_forwarded,
+)
+from shared.store.credentials import Credential
+
+_OK = 200
+
+
+class Forwarding:
+    """Call it; a failure is told at once, and says whether the request can have taken effect."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def __call__(self, holder: Credential, request: RequestMessage) -> bytes:
+        """A Response, or a RequestError; raises MessageError."""
+        message = encode_forwarded(
+            ForwardedRequest(credential=holder, body=msgspec.Raw(request.body))
+        )
+        if len(message) > self._bus.client.max_payload:
+            raise MessageError(
+                LIMIT,
+                "The request is larger than the server passes on.",
+                request_id=request.id,
+                limit="maxSizeRequest",
+            )
+        try:
+            answer = decode_forwarded_answer(
+                await self._bus.request(
+                    FORWARD_SUBJECT, message, timeout_seconds=FORWARD_SECONDS_MAX
+                )
+            )
+        except BusUnavailableError as error:
+            raise _unavailable(error, request) from error
+        except msgspec.MsgspecError as error:
+            raise MessageError(
+                SERVER_FAIL,
+                "The answer could not be read; the request may have taken effect.",
+                request_id=request.id,
+                status=500,
+            ) from error
+        body = bytes(answer.body)
+        if answer.status == _OK:
+            return encode_response(body, request.id)
+        return encode_problem(body, request.id)
+
+
+def _unavailable(error: BusUnavailableError, request: RequestMessage) -> MessageError:
+    if isinstance(error.__cause__, NoRespondersError):
+        detail = "No dispatcher is there; the request was not processed."
+    else:
+        detail = "No dispatcher answered in time; the request may have taken effect."
+    return MessageError(SERVER_UNAVAILABLE, detail, request_id=request.id, status=503)

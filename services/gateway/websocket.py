@@ -1,0 +1,255 @@
+"""WebSocket (RFC 6455, RFC 8887) as a channel: frames in and out, requests, pushes."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any, Protocol, cast
+
+import msgspec
+from websockets.exceptions import InvalidState
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import OPEN, SEND_EOF, SERVER
+from websockets.protocol import Protocol as Framing
+
+from services.gateway.admission import Place
+from services.gateway.channel import PushChannel
+from services.gateway.connections import Connections
+from services.gateway.frames import push_messages, text_frame
+from services.gateway.push_connection import EndReason, PushConnection, PushMessage, PushOptions
+from services.gateway.websocket_messages import (
+    LIMIT,
+    SERVER_FAIL,
+    MessageError,
+    PushDisable,
+    PushEnable,
+    RequestMessage,
+    decode_message,
+    encode_error,
+)
+from shared.store.credentials import Credential
+
+_log = logging.getLogger(__name__)
+
+NOTHING: frozenset[str] = frozenset()  # the types of a connection that did not enable push
+_CLOSE_SECONDS_MAX = 2.0  # for the peer to answer a Close
+_PING_FRAME = b"\x89\x00"
+_CLOSE_CODES = {
+    EndReason.LIFETIME: CloseCode.SERVICE_RESTART,
+    EndReason.REVOKED: CloseCode.POLICY_VIOLATION,  # RFC 8887 section 4.1
+    EndReason.LOST: CloseCode.TRY_AGAIN_LATER,
+    EndReason.DRAINING: CloseCode.SERVICE_RESTART,
+}
+
+
+class Answer(Protocol):
+    """The dispatchers, at the other end of NATS."""
+
+    async def __call__(self, holder: Credential, request: RequestMessage) -> bytes:
+        """A Response, or a RequestError; raises MessageError."""
+        ...
+
+
+class WebSocketOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What all WebSockets of a process share."""
+
+    push: PushOptions  # before the client asks for more
+    message_bytes_max: int
+    requests_at_once_max: int
+
+
+class WebSocketChannel(PushChannel):
+    """Requests run beside each other and beside the pushes; a slow peer is read no further."""
+
+    __slots__ = (
+        "_answer",
+        "_asked_cursor",
+        "_framing",
+        "_message",
+        "_options",
+        "_requests",
+        "_wire",
+        "is_listening",
+    )
+    kind = "websocket"
+    switchboard: Connections
+    holder: Credential
+
+    def __init__(
+        self,
+        switchboard: Connections,
+        push: PushConnection,
+        holder: Credential,
+        place: Place,
+        answer: Answer,
+        options: WebSocketOptions,
+    ) -> None:
+        super().__init__(switchboard, push, holder, place)
+        self.is_listening = False  # until the client enables push
+        self._answer = answer
+        self._options = options
+        self._asked_cursor: str | None = None
+        self._message: bytearray | None = None  # of which more fragments will come
+        self._requests = 0  # under way
+        self._wire: asyncio.Transport | None = None  # outlives `transport` until it is closed
+        self._framing = Framing(SERVER, state=OPEN, max_size=options.message_bytes_max, logger=_log)
+
+    # Bytes.
+
+    def frames_of(self, message: PushMessage) -> Any:  # noqa: ANN401
+        return push_messages(message)
+
+    def ping_frame(self) -> bytes:
+        return _PING_FRAME
+
+    def end_frame(self, reason: EndReason) -> bytes:
+        with contextlib.suppress(InvalidState):
+            self._framing.send_close(_CLOSE_CODES.get(reason, CloseCode.NORMAL_CLOSURE))
+        return b"".join(self._framing.data_to_send())
+
+    # From the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._wire = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wire = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._framing.receive_data(data)
+        for frame in self._framing.events_received():
+            if isinstance(frame, Frame) and self._framing.state is OPEN:
+                self._take(frame)
+        self._write_framing()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._wire is not None:
+            self._wire.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._wire is not None:
+            self._wire.resume_reading()
+        super().resume_writing()
+
+    # From the registry.
+
+    def cursor_to_join(self) -> str | None:
+        asked, self._asked_cursor = self._asked_cursor, None
+        return asked if asked is not None else super().cursor_to_join()
+
+    def close_transport(self, transport: Any) -> None:  # noqa: ANN401
+        """The peer answers our Close with its own, and only then the connection is closed."""
+        if self.push.is_paused:
+            transport.close()
+        else:
+            asyncio.get_running_loop().call_later(_CLOSE_SECONDS_MAX, transport.close)
+
+    # Messages.
+
+    def _take(self, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.TEXT if frame.fin:
+                self._receive_message(bytes(frame.data))
+            case Opcode.TEXT:
+                self._message = bytearray(frame.data)
+            case Opcode.CONT if self._message is not None:
+                self._message += frame.data
+                if frame.fin:
+                    message, self._message = self._message, None
+                    self._receive_message(bytes(message))
+            case Opcode.BINARY:
+                self._framing.fail(CloseCode.UNSUPPORTED_DATA, "JMAP is text")
+            case _:
+                pass  # the framing answers control frames
+
+    def _receive_message(self, body: bytes) -> None:
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            self._framing.fail(CloseCode.INVALID_DATA, "not UTF-8")
+            return
+        try:
+            message = decode_message(body)
+            match message:
+                case RequestMessage():
+                    self._start(message)
+                case PushEnable():
+                    self._enable(message)
+                case PushDisable():
+                    self._ask_for(NOTHING)
+                    self.is_listening = False
+                    self.switchboard.rejoin_soon(self)
+        except MessageError as error:
+            self._send(encode_error(error))
+
+    def _start(self, request: RequestMessage) -> None:
+        if self._requests >= self._options.requests_at_once_max:
+            raise MessageError(
+                LIMIT,
+                f"{self._requests} requests of this connection are being processed.",
+                request_id=request.id,
+                limit="maxConcurrentRequests",
+            )
+        self._requests += 1
+        self.switchboard.spawn(self._respond(request))
+
+    async def _respond(self, request: RequestMessage) -> None:
+        try:
+            body = await self._answer(self.holder, request)
+        except MessageError as error:
+            body = encode_error(error)
+        except Exception:  # noqa: BLE001  a bug must not end the other connections
+            _log.exception("request_failed")
+            failure = MessageError(
+                SERVER_FAIL, "An error of the server.", request_id=request.id, status=500
+            )
+            body = encode_error(failure)
+        finally:
+            self._requests -= 1
+        self._send(body)
+
+    def _enable(self, asked: PushEnable) -> None:
+        """Replaces what was asked before; without a cursor it goes on, or starts from now."""
+        if asked.cursor is not None:
+            self._asked_cursor = asked.cursor
+        elif not self.is_listening:
+            self.push.cursor = ""
+        self._ask_for(asked.types)
+        self.is_listening = True
+        self.switchboard.rejoin_soon(self)
+
+    def _ask_for(self, types: frozenset[str] | None) -> None:
+        self.push.ask(msgspec.structs.replace(self.push.options, types=types))
+        self.frame_key = (types, self.kind)
+
+    def _send(self, body: bytes) -> None:
+        if self._wire is not None and self._framing.state is OPEN:
+            self._wire.write(text_frame(body))
+
+    def _write_framing(self) -> None:
+        """What the framing has to say; at its end the connection is closed."""
+        frames = self._framing.data_to_send()
+        is_over = SEND_EOF in frames
+        if self._wire is None:
+            return
+        if frames:
+            self._wire.write(b"".join(frames))
+        if is_over:
+            is_broken = self._framing.parser_exc is not None or self._framing.close_rcvd is None
+            self.transport = None
+            self.push.end(
+                EndReason.PROTOCOL if is_broken else EndReason.CLIENT, self.switchboard.now()
+            )
+            self.switchboard.discard(self)
+            self._hang_up(self._wire, is_broken=is_broken)
+
+    def _hang_up(self, wire: asyncio.Transport, *, is_broken: bool) -> None:
+        """A close with data unread would reset the connection, and our Close would be lost."""
+        if not is_broken:
+            wire.close()
+            return
+        if wire.can_write_eof():
+            wire.write_eof()
+        asyncio.get_running_loop().call_later(_CLOSE_SECONDS_MAX, wire.close)
