@@ -93,12 +93,13 @@ class Verify(Protocol):
 class _Member:
     """A listener's interest in some accounts, from one call of `join`."""
 
-    __slots__ = ("account_ids", "kept", "listener")
+    __slots__ = ("account_ids", "kept", "listener", "told_up_to")
 
     def __init__(self, listener: Listener, account_ids: tuple[str, ...]) -> None:
         self.listener = listener
         self.account_ids = account_ids
         self.kept: dict[str, StoredEvent] | None = {}  # newest per account; None: live
+        self.told_up_to = 0  # a read may be ahead of the tail, whose events are then old news
 
 
 class FanOut:
@@ -203,10 +204,10 @@ class FanOut:
         changed = {name: state.state for name, state in stored.event.changed.items()}
         update = Update(account_id, changed, self._cursor(stored.sequence))
         for member in tuple(members):
-            if member.kept is None:
-                self._pass_on(member, update)
-            else:
+            if member.kept is not None:
                 member.kept[account_id] = stored
+            elif stored.sequence > member.told_up_to:
+                self._pass_on(member, update)
 
     async def _check(self) -> SoundLog:
         """Make sure that the log is the one that was followed, or start over with the new one."""
@@ -290,6 +291,7 @@ class FanOut:
     def _go_live(self, member: _Member, up_to: int) -> None:
         """Pass on what was kept. Only with the last of it is all up to the tail's place known."""
         kept, member.kept = member.kept or {}, None
+        member.told_up_to = up_to
         missed = {
             account_id: changed
             for account_id, stored in kept.items()
