@@ -242,12 +242,12 @@ class FanOut:
         while True:
             await self._live.wait()
             epoch, fence = self._epoch, self._tail.position
-            after, outcome = self._understood(cursor)
-            if outcome == "fresh":
-                return Joined({}, self._cursor(fence), outcome), fence
-            if self._recent.floor <= after <= fence:
+            after = self._sequence_of(cursor)
+            if cursor is None:
+                return Joined({}, self._cursor(fence), "fresh"), fence
+            if after is not None and self._recent.floor <= after <= fence:
                 changed = self._recent.changed_since(member.account_ids, after)
-                return Joined(changed, self._cursor(fence), outcome), fence
+                return Joined(changed, self._cursor(fence), "resumed"), fence
             try:
                 async with self._reads:
                     snapshot, after = await self._read(member, after, fence)
@@ -256,37 +256,40 @@ class FanOut:
                 await asyncio.sleep(self._retry_seconds)
                 continue
             if self._live.is_set() and self._epoch == epoch:
-                if after == 0:
-                    outcome = "reset"
-                return self._joined(snapshot, after, outcome), snapshot.up_to
+                return self._joined(snapshot, after), snapshot.up_to
 
-    async def _read(self, member: _Member, after: int, fence: int) -> tuple[Snapshot, int]:
-        """Returns the `after` that the snapshot answers: 0 for a cursor from the future."""
-        snapshot = await self._reader.read(member.account_ids, after=after, fence=fence)
-        if snapshot.up_to >= after:
-            return snapshot, after
-        # The cursor may come from a gateway that is ahead of us, or of this replica.
+    async def _read(
+        self, member: _Member, after: int | None, fence: int
+    ) -> tuple[Snapshot, int | None]:
+        """Returns the `after` that the snapshot answers: None for one from the future, too."""
+        if after is not None:
+            snapshot = await self._reader.read(member.account_ids, after=after, fence=fence)
+            if snapshot.up_to >= after:
+                return snapshot, after
+        # Whoever lost its cursor may know all that the log's leader has, and one above ours may
+        # come from a gateway that is ahead of us, or of the replica that answered.
         sound = await self._verify(seen=fence, seen_epoch=self._epoch)
-        if after <= sound.last_sequence:
-            snapshot = await self._reader.read(member.account_ids, after=after, fence=after)
-            return snapshot, after
-        return await self._reader.read(member.account_ids, after=0, fence=fence), 0
+        if after is not None and after > sound.last_sequence:
+            after = None
+        snapshot = await self._reader.read(
+            member.account_ids, after=after or 0, fence=sound.last_sequence
+        )
+        return snapshot, after
 
-    def _joined(self, snapshot: Snapshot, after: int, outcome: Outcome) -> Joined:
+    def _joined(self, snapshot: Snapshot, after: int | None) -> Joined:
         changed = {
-            account_id: changed_since(stored, after)
+            account_id: changed_since(stored, after or 0)
             for account_id, stored in snapshot.events.items()
         }
+        outcome: Outcome = "reset" if after is None else "resumed"
         return Joined(changed, self._cursor(snapshot.up_to), outcome)
 
-    def _understood(self, cursor: str | None) -> tuple[int, Outcome]:
-        """After which sequence to answer. What is not a cursor of this log gets all there is."""
-        if cursor is None:
-            return 0, "fresh"
-        decoded = decode_cursor(cursor)
+    def _sequence_of(self, cursor: str | None) -> int | None:
+        """None for what is no cursor of this log: it is answered with all there is."""
+        decoded = decode_cursor(cursor or "")
         if decoded is None or decoded.epoch != self._epoch or decoded.sequence == 0:
-            return 0, "reset"
-        return decoded.sequence, "resumed"
+            return None
+        return decoded.sequence
 
     def _go_live(self, member: _Member, up_to: int) -> None:
         """Pass on what was kept. Only with the last of it is all up to the tail's place known."""
