@@ -74,7 +74,8 @@ async def _cursor(client: httpx.AsyncClient, url: str) -> str:
         f"{url}/jmap/eventsource", params=query, headers={"Last-Event-ID": "none"}
     )
     lines = response.raise_for_status().text.splitlines()
-    return next(line.removeprefix("id:").strip() for line in lines if line.startswith("id:"))
+    ids = [line.removeprefix("id:").strip() for line in lines if line.startswith("id:")]
+    return ids[-1]
 
 
 def first_greeting(demo: Demo, url: str, again: str) -> str:

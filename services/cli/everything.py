@@ -51,7 +51,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def open_everything(
-    servers: Servers, settings: GatewaySettings, *, public_url: str, draining: asyncio.Event
+    servers: Servers, settings: GatewaySettings, public_url: str, draining: asyncio.Event
 ) -> AsyncIterator[Everything]:
     """With migrations applied and the log as declared."""
     async with AsyncExitStack() as stack:

@@ -1,23 +1,27 @@
 """`tidings up`: every process of Tidings in one, on one port, with its servers."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
+import httpx
 import typer
 
 from services.cli.demo import command_for_token, first_greeting, later_greeting, make_demo
 from services.cli.embedded.data_directory import Running, held_data_directory, using
-from services.cli.embedded.servers import embedded_servers
+from services.cli.embedded.servers import Servers, embedded_servers
 from services.cli.everything import Everything, open_everything
 from services.cli.run import starting
 from services.cli.settings import ServerSettings, UpSettings, settings_of
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
-from shared.runtime.lifetime import draining_on_signals
+from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.logs import configure_logs
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
+
+_log = logging.getLogger(__name__)
 
 
 async def up(environ: Mapping[str, str]) -> None:
@@ -32,23 +36,21 @@ async def up(environ: Mapping[str, str]) -> None:
         listener = stack.enter_context(listen(http))
         url = url_of(listener, http)
         public_url = settings_of(environ, UpSettings).public_url or url
-        with using(settings.data):
-            servers = await stack.enter_async_context(
-                embedded_servers(
-                    data, nats_url=settings.nats_url, postgres_url=settings.postgres_url
-                )
-            )
-        with starting():
-            everything = await stack.enter_async_context(
-                open_everything(servers, gateway_settings, public_url=public_url, draining=draining)
-            )
-        running = Running(
-            pid=os.getpid(),
-            url=url,
-            nats_url=servers.nats_url,
-            postgres_url=servers.postgres_url,
-        )
-        stack.enter_context(data.announced(running))
+        try:
+            async with cut_short_by(draining):
+                with using(settings.data):
+                    servers = await stack.enter_async_context(
+                        embedded_servers(
+                            data, nats_url=settings.nats_url, postgres_url=settings.postgres_url
+                        )
+                    )
+                with starting():
+                    everything = await stack.enter_async_context(
+                        open_everything(servers, gateway_settings, public_url, draining)
+                    )
+        except CutShortError:
+            return
+        stack.enter_context(data.announced(_running(url, servers)))
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(everything.run(draining, stopping), name="services"),
@@ -61,12 +63,25 @@ async def up(environ: Mapping[str, str]) -> None:
                 loop.cancel()
 
 
+def _running(url: str, servers: Servers) -> Running:
+    return Running(
+        pid=os.getpid(),
+        url=url,
+        nats_url=servers.nats_url,
+        postgres_url=servers.postgres_url,
+    )
+
+
 async def _greet(
     everything: Everything, settings: ServerSettings, *, url: str, public_url: str
 ) -> None:
     """The ready line is the last one, so that who waits for it has seen everything."""
     await everything.guard.epoch()
-    demo = await make_demo(everything.pool, url)
     again = command_for_token(settings)
+    try:
+        demo = await make_demo(everything.pool, url)
+    except (httpx.HTTPError, LookupError) as error:
+        _log.warning("demo_not_made", extra={"error": repr(error)})
+        demo = None
     typer.echo(first_greeting(demo, public_url, again) if demo else later_greeting(again))
     typer.echo(f"Tidings is ready: {url}")

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 def draining_on_signals() -> asyncio.Event:
@@ -11,3 +13,32 @@ def draining_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.set)
     return draining
+
+
+class CutShortError(Exception):
+    """The process was told to end before it had started."""
+
+
+@asynccontextmanager
+async def cut_short_by(event: asyncio.Event) -> AsyncIterator[None]:
+    """Break off what is inside as soon as `event` is set.
+
+    Raises:
+        CutShortError: it was.
+    """
+    loop = asyncio.get_running_loop()
+    limit = asyncio.timeout(None)
+    try:
+        async with limit:
+            watching = loop.create_task(event.wait())
+            watching.add_done_callback(
+                lambda done: None if done.cancelled() else limit.reschedule(loop.time())
+            )
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise CutShortError from error

@@ -58,6 +58,27 @@ def test_ctrl_c_ends_it_in_good_order(start: Start) -> None:
     assert up.wait() == 0
 
 
+@pytest.mark.parametrize("moment", ["", '"log_rebuild_started"', "User demo was created"])
+def test_it_can_be_ended_while_it_starts(tmp_path: Path, moment: str) -> None:
+    environment = {"TIDINGS_DATA": str(tmp_path / "data"), "TIDINGS_PORT": "0"}
+    process = Process("up", environment=environment)
+    try:
+        if moment:
+            process.wait_for_line(moment)
+        else:
+            wait_until((tmp_path / "data" / "secrets.json").exists)
+        assert process.terminate() == 0
+        assert "Traceback" not in process.output()
+    finally:
+        process.close()
+    again = Process("up", environment=environment)
+    try:
+        again.wait_for_line("Tidings is ready")
+    finally:
+        assert again.terminate() == 0
+        again.close()
+
+
 def test_it_starts_again_on_the_same_directory(start: Start) -> None:
     first = start()
     urls = first.running.nats_url, first.running.postgres_url

@@ -11,7 +11,8 @@ import os
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -46,7 +47,9 @@ def main() -> None:
 def _become(libc: ctypes.CDLL | None, user: tuple[int, int], capabilities: list[int]) -> None:
     uid, gid = user
     if libc is not None and capabilities:
-        _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
+        # Capabilities outlive setuid, and count in access(2) too, by which PostgreSQL's programs
+        # look for each other.
+        _check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

@@ -19,6 +19,7 @@ _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
 _CAP_SETGID = 6
 _CAP_SETUID = 7
+_CAP_SETPCAP = 8
 
 
 class RunAs(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +67,7 @@ def _capabilities(program: Path) -> tuple[int, ...]:
         return ()
     permitted = _permitted()
     others_may_execute = bool(program.stat().st_mode & 0o001)
-    may_become = {_CAP_CHOWN, _CAP_SETUID, _CAP_SETGID} <= permitted
+    may_become = {_CAP_CHOWN, _CAP_SETUID, _CAP_SETGID, _CAP_SETPCAP} <= permitted
     if may_become and others_may_execute and _CAP_DAC_READ_SEARCH in permitted:
         return (_CAP_DAC_READ_SEARCH,)
     if may_become and _CAP_DAC_OVERRIDE in permitted:  # what containers leave to root
