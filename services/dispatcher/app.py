@@ -9,8 +9,12 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from services.dispatcher.blob_methods import BlobMethods
+from services.dispatcher.blob_routes import BlobEndpoints
+from services.dispatcher.blob_store import BlobKeeper, BlobLimits
 from services.dispatcher.bus_requests import BusRequests
 from services.dispatcher.copying import CopyMethods
+from services.dispatcher.guard import Guard
 from services.dispatcher.mutation import Committed
 from services.dispatcher.processor import Processor
 from services.dispatcher.querying import QueryMethods
@@ -20,7 +24,7 @@ from services.dispatcher.routes import Api
 from services.dispatcher.sessions import Sessions
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.standard import StandardMethods
-from services.dispatcher.types import contacts, core
+from services.dispatcher.types import blob, contacts, core
 from shared.bus.connection import Bus
 from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import Authenticator
@@ -53,6 +57,7 @@ class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
     clock: Clock
     limits: CoreLimits = CoreLimits()
+    blob_limits: BlobLimits = BlobLimits()
     capabilities: Sequence[Capability] = ()
 
 
@@ -61,7 +66,11 @@ class Dispatcher:
 
     def __init__(self, resources: DispatcherResources) -> None:
         limits = resources.limits
-        own = [core.core_capability(limits), contacts.CAPABILITY]
+        own = [
+            core.core_capability(limits),
+            blob.blob_capability(limits, DECLARED_TYPES.values()),
+            contacts.CAPABILITY,
+        ]
         self._sessions = Sessions(
             resources.pool,
             [*own, *resources.capabilities],
@@ -71,16 +80,26 @@ class Dispatcher:
         standard = StandardMethods(resources.pool, DECLARED_TYPES, limits, resources.committed)
         queries = QueryMethods(resources.pool, DECLARED_TYPES.values())
         copies = CopyMethods(resources.pool, standard, limits, resources.committed)
+        self.keeper = BlobKeeper(resources.pool, DECLARED_TYPES.values(), resources.blob_limits)
+        blobs = BlobMethods(resources.pool, DECLARED_TYPES, self.keeper, limits)
         processor = Processor(
-            registry_of(core.METHODS, standard.methods(), queries.methods(), copies.methods()),
+            registry_of(
+                core.METHODS,
+                standard.methods(),
+                queries.methods(),
+                copies.methods(),
+                blobs.methods(),
+            ),
             [item.urn for item in (*own, *resources.capabilities)],
             limits,
         )
-        self._api = Api(resources.authenticator, self._sessions, processor, limits, resources.clock)
         self._processor, self._limits, self._clock = processor, limits, resources.clock
+        guard = Guard(resources.authenticator)
+        self._api = Api(guard, self._sessions, processor, limits, resources.clock)
+        self._blobs = BlobEndpoints(guard, self._sessions, resources.pool, self.keeper, limits)
 
     def routes(self) -> list[Route]:
-        return self._api.routes()
+        return [*self._api.routes(), *self._blobs.routes()]
 
     def forget_sessions(self) -> None:
         """Look at the grants again; messages may have been lost."""

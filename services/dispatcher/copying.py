@@ -7,6 +7,7 @@ import msgspec
 
 from services.dispatcher.methods.arguments import CopyArguments, read_arguments
 from services.dispatcher.methods.declaration import DeclaredType
+from services.dispatcher.methods.index import blob_ids
 from services.dispatcher.methods.set import Drafter
 from services.dispatcher.methods.settle import Settled, settle
 from services.dispatcher.mutation import (
@@ -24,6 +25,7 @@ from services.dispatcher.standard import StandardMethods
 from shared.jmap.errors import MethodError, SetError, invalid_arguments
 from shared.jmap.i_json import JsonObject
 from shared.jmap.session import CoreLimits
+from shared.store.blobs import copy_blobs
 from shared.store.ids import new_id
 from shared.store.people import VisibleAccount
 from shared.store.pool import Connection
@@ -72,6 +74,12 @@ class CopyMethods:
             before = await read_state(connection, account.id, declared.name)
             if arguments.if_in_state not in (None, before.token):
                 raise MethodError("stateMismatch")
+            blobs = {
+                blob_id
+                for _, original in originals.values()
+                for blob_id in blob_ids(declared, original)
+            }
+            await copy_blobs(connection, source.id, account.id, call.user_id, sorted(blobs))
             settled = await self._settled(connection, declared, (call, account), originals)
             entry = await write_settled(
                 connection, Target(account.id, declared, call.cause), settled, {}
@@ -136,7 +144,9 @@ class CopyMethods:
             new_id=functools.partial(new_id, declared.id_prefix),
         )
         drafts = drafter.draft_copies(originals)
-        known = await look_around(connection, account.id, declared, drafts, may_empty=False)
+        known = await look_around(
+            connection, account.id, declared, drafts, user_id=call.user_id, may_empty=False
+        )
         settled = settle(declared, drafts, known)
         for key, error in settled.not_created.items():
             if error.existing_id is not None:

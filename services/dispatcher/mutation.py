@@ -5,8 +5,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from services.dispatcher.blob_store import usable_blobs
 from services.dispatcher.methods.declaration import DeclaredType, Viewer
-from services.dispatcher.methods.index import index_entry, indexed_values
+from services.dispatcher.methods.index import blob_ids, index_entry, indexed_values
 from services.dispatcher.methods.set import Drafts
 from services.dispatcher.methods.settle import (
     Known,
@@ -20,6 +21,7 @@ from services.dispatcher.registry import Call
 from shared.jmap.errors import MethodError
 from shared.jmap.i_json import JsonObject, JsonValue, encode_json
 from shared.log.event import Cause
+from shared.store.blobs import mark_unused, mark_used
 from shared.store.outbox import OutboxEntry
 from shared.store.people import VisibleAccount
 from shared.store.pool import Connection
@@ -75,6 +77,7 @@ async def look_around(
     declared: DeclaredType,
     drafts: Drafts,
     *,
+    user_id: str,
     may_empty: bool,
 ) -> Known:
     """What `settle` has to know; `may_empty`: members of destroyed containers may go."""
@@ -90,7 +93,13 @@ async def look_around(
                 connection, account_id, declared, draft.record_id, limit=1
             ):
                 filled.add(draft.record_id)
-    return Known(existing=existing, holders=holders, filled=frozenset(filled))
+    wanted = {blob_id for draft in drafts.drafts for blob_id in blob_ids(declared, draft.stored)}
+    return Known(
+        existing=existing,
+        holders=holders,
+        filled=frozenset(filled),
+        blobs=await usable_blobs(connection, account_id, user_id, declared, wanted),
+    )
 
 
 async def _holders(
@@ -162,6 +171,7 @@ async def with_default(
         connection, account_id, declared.name, records_max=_CONTAINERS_MAX
     )
     records = {record.id: decode_record(record) for record in stored}
+    before = dict(records)
     writes = {write.record_id: write for write in settled.writes}
     for write in settled.writes:
         if write.stored is None:
@@ -179,6 +189,7 @@ async def with_default(
         writes[record_id] = Write(
             record_id=record_id,
             is_create=record_id in created,
+            before=before.get(record_id),
             stored={**records[record_id], **told},
         )
     return msgspec.structs.replace(settled, writes=list(writes.values()))
@@ -224,6 +235,19 @@ class Target(msgspec.Struct, frozen=True):
     cause: Cause
 
 
+async def _move_blobs(connection: Connection, target: Target, writes: Sequence[Write]) -> None:
+    """A blob that lost a reference gets its hour; the job finds out whether it has another."""
+    before: set[str] = set()
+    after: set[str] = set()
+    for write in writes:
+        before |= blob_ids(target.declared, write.before)
+        after |= blob_ids(target.declared, write.stored)
+    if before - after:
+        await mark_unused(connection, target.account_id, before - after)
+    if after - before:
+        await mark_used(connection, target.account_id, after - before)
+
+
 async def write_settled(
     connection: Connection,
     target: Target,
@@ -242,4 +266,5 @@ async def write_settled(
         writes += await removed_members(connection, account_id, declared, member, settled.destroyed)
     if not writes:
         return None
+    await _move_blobs(connection, target, settled.writes)
     return await write_records(connection, account_id, writes, target.cause)

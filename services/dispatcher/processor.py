@@ -79,6 +79,7 @@ class Processor:
             arguments = resolve_references(invocation.arguments, responses)
             call = Call(
                 arguments=arguments,
+                using=using,
                 user_id=turn.caller.user_id,
                 accounts=turn.caller.accounts,
                 created_ids=turn.created_ids,

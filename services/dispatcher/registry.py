@@ -1,6 +1,6 @@
 """What a method is to the processor: a name, the capability that it needs, and a handler."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -20,6 +20,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     arguments: JsonObject
+    using: Collection[str]
     user_id: str
     accounts: Mapping[str, VisibleAccount]
     created_ids: dict[str, str]

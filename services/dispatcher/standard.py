@@ -176,7 +176,12 @@ class StandardMethods:
         )
         drafts = drafter.draft(arguments)
         known = await look_around(
-            connection, account.id, declared, drafts, may_empty=request.may_empty
+            connection,
+            account.id,
+            declared,
+            drafts,
+            user_id=call.user_id,
+            may_empty=request.may_empty,
         )
         settled = settle(declared, drafts, known)
         chosen = request.default_id(settled) if settled.is_clean else None

@@ -14,7 +14,7 @@ import msgspec
 from shared.jmap.ids import state_token
 from shared.log.event import Cause, OrderedState
 from shared.store.outbox import OutboxEntry, insert_outbox
-from shared.store.pool import Connection
+from shared.store.pool import Connection, Executor
 
 
 class StoredRecord(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ async def read_all_records(
 
 
 async def read_tagged(
-    connection: Connection, account_id: str, type_name: str, tags: Iterable[int], limit: int
+    connection: Executor, account_id: str, type_name: str, tags: Iterable[int], limit: int
 ) -> list[StoredRecord]:
     """Records that have any of `tags`; their data says which, and for sure."""
     rows = await connection.fetch(

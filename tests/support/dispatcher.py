@@ -11,6 +11,7 @@ import httpx
 from starlette.applications import Starlette
 
 from services.dispatcher.app import Dispatcher, DispatcherResources
+from services.dispatcher.blob_store import BlobLimits
 from shared.http.authentication import Authenticator
 from shared.http.health import health_routes
 from shared.jmap.session import CORE, CoreLimits
@@ -116,7 +117,7 @@ class JmapClient:
 
 @asynccontextmanager
 async def running_dispatcher(
-    dsn: str, *, limits: CoreLimits | None = None
+    dsn: str, *, limits: CoreLimits | None = None, blob_limits: BlobLimits | None = None
 ) -> AsyncIterator[RunningDispatcher]:
     clock, draining = SystemClock(), asyncio.Event()
     http = HttpSettings(port=0, drain_seconds_max=2)
@@ -134,6 +135,7 @@ async def running_dispatcher(
                 public_url=url,
                 clock=clock,
                 limits=limits or CoreLimits(),
+                blob_limits=blob_limits or BlobLimits(),
             )
         )
         app = Starlette(routes=[*dispatcher.routes(), *health_routes({}, draining, Metrics())])

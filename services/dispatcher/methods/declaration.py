@@ -140,6 +140,8 @@ class DeclaredType(msgspec.Struct, frozen=True, kw_only=True):
     container: Container | None = None
     default_flag: DefaultFlag | None = None
     query: QueryRules | None = None
+    blobs: str | None = None  # path to the blob ids that a record refers to
+    images: str | None = None  # path to those of them that must be images
 
     @property
     def defaults(self) -> Mapping[str, JsonValue]:

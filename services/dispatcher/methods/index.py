@@ -3,6 +3,7 @@
 import msgspec
 
 from services.dispatcher.methods.declaration import DeclaredType, QueryRules
+from services.dispatcher.methods.paths import strings_at
 from services.dispatcher.methods.query import ASCII_CASEMAP
 from services.dispatcher.methods.set import held_ids
 from services.dispatcher.methods.text import (
@@ -12,7 +13,10 @@ from services.dispatcher.methods.text import (
     unicode_casemap,
     words,
 )
-from shared.jmap.i_json import JsonObject, JsonValue
+from shared.jmap.i_json import JsonObject
+
+BLOB = "blobId"
+"""The name under which a record's blobs are indexed, whatever its type calls them."""
 
 
 class IndexEntry(msgspec.Struct, frozen=True):
@@ -25,6 +29,7 @@ class IndexEntry(msgspec.Struct, frozen=True):
 
 def index_entry(declared: DeclaredType, stored: JsonObject) -> IndexEntry:
     values = set(indexed_values(declared, stored))
+    values.update((BLOB, blob_id) for blob_id in blob_ids(declared, stored))
     rules = declared.query
     if rules is None:
         return IndexEntry(frozenset(values), {}, {})
@@ -51,27 +56,10 @@ def indexed_values(declared: DeclaredType, stored: JsonObject) -> list[tuple[str
     return found
 
 
-def strings_at(value: JsonValue, path: str) -> list[str]:
-    """Every string that the path leads to, in order; for a set, the names of its members."""
-    places = [value]
-    for token in path.split("/"):
-        places = [found for place in places for found in _step(place, token)]
-    return [place for place in places if isinstance(place, str)]
-
-
-def _step(place: JsonValue, token: str) -> list[JsonValue]:
-    if token == "keys":  # noqa: S105 - a token of a path
-        return list[JsonValue](place) if isinstance(place, dict) else []
-    if isinstance(place, dict):
-        members = list(place.values())
-    else:
-        members = place if isinstance(place, list) else []
-    if token == "*":  # noqa: S105
-        return members
-    name, equals, wanted = token.partition("=")
-    if equals:
-        return [item for item in members if isinstance(item, dict) and item.get(name) == wanted]
-    return [place[token]] if isinstance(place, dict) and token in place else []
+def blob_ids(declared: DeclaredType, stored: JsonObject | None) -> set[str]:
+    if declared.blobs is None or stored is None:
+        return set()
+    return set(strings_at(stored, declared.blobs))
 
 
 def _sort_keys(rules: QueryRules, stored: JsonObject) -> dict[str, str]:

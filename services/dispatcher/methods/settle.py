@@ -6,6 +6,7 @@ import msgspec
 from msgspec import field
 
 from services.dispatcher.methods.declaration import Container, DeclaredType, DefaultFlag
+from services.dispatcher.methods.paths import strings_at
 from services.dispatcher.methods.set import Draft, Drafts, held_ids
 from shared.jmap.errors import SetError
 from shared.jmap.i_json import JsonObject
@@ -18,6 +19,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     holders: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(unique property, value) -> the record that has it now."""
     filled: frozenset[str] = frozenset()  # containers, to be destroyed, that have members
+    blobs: Mapping[str, bool] = field(default_factory=dict)
+    """Referenced blob that the user may use -> whether it is an image."""
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +28,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     record_id: str
     is_create: bool
+    before: JsonObject | None
     stored: JsonObject | None
 
 
@@ -96,7 +100,12 @@ def _accept(settled: Settled, draft: Draft) -> None:
         settled.updated[draft.record_id] = draft.answer or None
     if draft.is_write:
         settled.writes.append(
-            Write(record_id=draft.record_id, is_create=draft.is_create, stored=draft.stored)
+            Write(
+                record_id=draft.record_id,
+                is_create=draft.is_create,
+                before=draft.before,
+                stored=draft.stored,
+            )
         )
 
 
@@ -115,6 +124,7 @@ def _fallen(declared: DeclaredType, standing: list[Draft], known: Known) -> dict
     for index, draft in enumerate(standing):
         error = _broken_reference(declared, draft, known, (created, destroyed))
         error = error or _duplicate(declared, draft, taken)
+        error = error or _wrong_blob(declared, draft, known)
         if declared.container is not None and draft.stored is None:
             error = _still_filled(declared.container, draft, known)
         if error is not None:
@@ -137,6 +147,28 @@ def _broken_reference(
         return None
     description = "It refers to a record that does not exist."
     return SetError(type="invalidProperties", description=description, properties=wrong)
+
+
+def _wrong_blob(declared: DeclaredType, draft: Draft, known: Known) -> SetError | None:
+    if declared.blobs is None or draft.stored is None or not draft.is_write:
+        return None
+    wanted = set(strings_at(draft.stored, declared.blobs))
+    missing = sorted(wanted - set(known.blobs))
+    if missing:
+        return SetError(
+            type="invalidProperties",
+            description="There is no such blob.",
+            properties=[declared.blobs.split("/")[0]],
+            not_found=missing,
+        )
+    images = strings_at(draft.stored, declared.images) if declared.images else []
+    if all(known.blobs[blob_id] for blob_id in images):
+        return None
+    return SetError(
+        type="invalidProperties",
+        description="A photo is an image.",
+        properties=[declared.blobs.split("/")[0]],
+    )
 
 
 def _taken(

@@ -194,4 +194,6 @@ CONTACT_CARD = DeclaredType(
     keeps_unknown=True,
     store=_store_card,
     query=_QUERY,
+    blobs="media/*/blobId",
+    images="media/kind=photo/blobId",
 )

@@ -1,0 +1,97 @@
+"""Around every endpoint: who is asking, which problem to answer with, and what browsers may do."""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
+from shared.http.problem_details import problem, problem_response
+from shared.jmap.errors import RequestError, limit_exceeded
+from shared.runtime.logs import correlated
+from shared.store.credentials import Credential
+
+_log = logging.getLogger(__name__)
+
+# Any origin: a token travels in a header, and never by itself, as a cookie would.
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "ETag, X-Request-Id, Retry-After, WWW-Authenticate",
+}
+_PREFLIGHT = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Content-Type, If-None-Match, Range, traceparent"
+    ),
+    "Access-Control-Max-Age": "86400",
+}
+
+Answer = Callable[[Request, Credential], Awaitable[Response]]
+
+
+class Guard:
+    """Makes routes of answers that know their credential."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    def route(self, path: str, answer: Answer, *, methods: list[str]) -> Route:
+        async def respond(request: Request) -> Response:
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=_PREFLIGHT)
+            request.state.request_id = secrets.token_hex(8)
+            with correlated(request_id=request.state.request_id):
+                response = await self._respond(request, answer)
+            response.headers["X-Request-Id"] = request.state.request_id
+            for name, value in _CORS.items():
+                response.headers[name] = value
+            return response
+
+        return Route(path, respond, methods=[*methods, "OPTIONS"])
+
+    async def _respond(self, request: Request, answer: Answer) -> Response:
+        try:
+            credential = await self._authenticator.authenticate(
+                request.headers.get("authorization")
+            )
+            return await answer(request, credential)
+        except (AuthenticationError, ScopeMissingError) as error:
+            return error.response()
+        except RequestError as error:
+            headers = {"Retry-After": "1"} if error.http_status == 429 else None  # noqa: PLR2004
+            return problem_response(error.problem(), error.http_status, headers)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception:  # noqa: BLE001 - a problem for the client, a stack trace for the log
+            _log.exception("request_failed", extra={"path": request.url.path})
+            return problem(500, "An error of the server; the log has it under X-Request-Id.")
+
+
+class PerUser:
+    """How many of something each user has going on in this process."""
+
+    def __init__(self, limit: str, count_max: int) -> None:
+        self._limit = limit
+        self._count_max = count_max
+        self._running: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, user_id: str) -> Iterator[None]:
+        """Raises RequestError (limit)."""
+        if self._running[user_id] >= self._count_max:
+            raise limit_exceeded(
+                self._limit, f"The user has {self._count_max} under way.", http_status=429
+            )
+        self._running[user_id] += 1
+        try:
+            yield
+        finally:
+            self._running[user_id] -= 1
+            if not self._running[user_id]:
+                del self._running[user_id]
