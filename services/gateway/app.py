@@ -67,7 +67,7 @@ class Gateway:
             resources.log.tail, resources.log.reader, resources.log.keeper.verify
         )
         resources.log.on_doubt(self._fan_out.doubt)
-        self._connections = Connections(
+        self.connections = Connections(
             self._fan_out,
             self._authority.visible_accounts,
             now=resources.clock.monotonic,
@@ -81,11 +81,11 @@ class Gateway:
             resources.clock,
             lifetime_seconds=settings.lifetime_seconds,
         )
-        self._event_source = EventSourceRoute(self._entrance, self._connections, settings)
+        self._event_source = EventSourceRoute(self._entrance, self.connections, settings)
         self._websocket = WebSocketRoute(
-            self._entrance, self._connections, Forwarding(resources.bus), settings
+            self._entrance, self.connections, Forwarding(resources.bus), settings
         )
-        self._counts = Counts(resources.metrics, self._connections)
+        self._counts = Counts(resources.metrics, self.connections)
 
     def routes(self) -> list[Route]:
         return [
@@ -102,10 +102,10 @@ class Gateway:
         """Call it for each control message, after the authenticator's."""
         if message.grants_changed is not None:
             self._authority.forget(message.grants_changed)
-            for channel in self._connections.of_user(message.grants_changed):
-                self._connections.rejoin_soon(channel)
+            for channel in self.connections.of_user(message.grants_changed):
+                self.connections.rejoin_soon(channel)
         if message.revoked is not None:
-            for channel in self._connections:
+            for channel in self.connections:
                 if channel.holder.id == message.revoked:
                     channel.end(EndReason.REVOKED)
 
@@ -119,14 +119,14 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(self._fan_out.run(), name="fan_out"),
-                tasks.create_task(self._connections.run(), name="connections"),
+                tasks.create_task(self.connections.run(), name="connections"),
                 tasks.create_task(self._sweep(), name="sweep"),
                 tasks.create_task(self._count(), name="counts"),
             ]
             await draining.wait()
             await asyncio.sleep(self._settings.unready_seconds)
             self._entrance.is_closed = True
-            await self._connections.drain(self._settings.drain_seconds)
+            await self.connections.drain(self._settings.drain_seconds)
             for loop in loops:
                 loop.cancel()
 
@@ -146,13 +146,13 @@ class Gateway:
             try:
                 async with asyncio.timeout(SWEEP_SECONDS_MAX):
                     await self._tickets.forget_expired()
-                    await self._look_at_all_again()
+                    await self.look_at_all_again()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _log.warning("sweep_failed", extra={"error": repr(error)})
 
-    async def _look_at_all_again(self) -> None:
+    async def look_at_all_again(self) -> None:
         """Close who lost the token, and join again who sees other accounts than before."""
-        channels = list(self._connections)
+        channels = list(self.connections)
         if not channels:
             return
         valid = await self._authority.valid_tokens({channel.holder.id for channel in channels})
@@ -167,7 +167,7 @@ class Gateway:
                 and visible.get(channel.holder.user_id, frozenset()) != channel.account_ids
             ):
                 self._authority.forget(channel.holder.user_id)
-                self._connections.rejoin_soon(channel)
+                self.connections.rejoin_soon(channel)
 
     async def _count(self) -> None:
         while True:

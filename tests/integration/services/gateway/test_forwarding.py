@@ -1,0 +1,115 @@
+"""Requests of a WebSocket on their way over NATS to a real dispatcher, and back."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from services.gateway.forwarding import Forwarding
+from services.gateway.websocket_messages import MessageError, RequestMessage
+from shared.bus.connection import open_bus
+from tests.support.dispatcher import JmapClient
+from tests.support.eventually import eventually
+from tests.support.everything import RunningEverything, everything_running
+from tests.support.gateway import credential_of
+from tests.support.servers import NatsServer
+from tests.support.websocket import WebSocketClient
+
+pytestmark = pytest.mark.integration
+
+USING = ["urn:ietf:params:jmap:core", "urn:ietf:params:jmap:contacts"]
+
+
+@pytest.fixture
+async def running(fresh_nats: NatsServer, postgres_dsn: str) -> AsyncIterator[RunningEverything]:
+    async with everything_running(fresh_nats.url, postgres_dsn) as everything:
+        yield everything
+
+
+async def connect(running: RunningEverything, client: JmapClient) -> WebSocketClient:
+    return await WebSocketClient.connect(running.port, f"Authorization: Bearer {client.token}")
+
+
+def asking(id_: str, *calls: list[Any], using: list[str] | None = None) -> dict[str, Any]:
+    return {"@type": "Request", "id": id_, "using": using or USING, "methodCalls": list(calls)}
+
+
+async def test_w08_w09_a_request_is_answered_as_over_http(running: RunningEverything) -> None:
+    client, _ = await running.user("anna")
+    call = ["ContactCard/get", {"accountId": client.account_id, "ids": None}, "c0"]
+    over_http = await client.request(call)
+    async with await connect(running, client) as socket:
+        socket.send(asking("R1", call))
+
+        assert await socket.message() == {"@type": "Response", "requestId": "R1", **over_http}
+
+
+async def test_p05_a_client_sees_its_own_change_pushed(running: RunningEverything) -> None:
+    client, _ = await running.user("anna")
+    book = await client.address_book()
+    connections = running.everything.gateway.connections
+    async with await connect(running, client) as socket:
+        socket.send({"@type": "WebSocketPushEnable", "dataTypes": ["ContactCard"]})
+        await eventually(lambda: connections.joined["fresh"] == 1)
+        card = {"addressBookIds": {book: True}, "name": {"full": "Ada"}}
+        create = {"accountId": client.account_id, "create": {"k": card}}
+        socket.send(asking("R1", ["ContactCard/set", create, "c0"]))
+
+        both = [await socket.message(), await socket.message()]
+        messages = {message["@type"]: message for message in both}
+        [[_, result, _]] = messages["Response"]["methodResponses"]
+        assert messages["StateChange"]["changed"] == {
+            client.account_id: {"ContactCard": result["newState"]}
+        }
+        assert messages["StateChange"]["pushState"]
+
+
+@pytest.mark.parametrize(
+    ("using", "calls", "type_"),
+    [
+        (["urn:example:unknown"], [], "unknownCapability"),
+        (USING, ["nonsense"], "notRequest"),
+        (USING, [["Core/echo", {}, str(n)] for n in range(17)], "limit"),
+    ],
+)
+async def test_w07_request_level_errors_are_those_of_http(
+    running: RunningEverything, using: list[str], calls: list[Any], type_: str
+) -> None:
+    client, _ = await running.user("anna")
+    async with await connect(running, client) as socket:
+        socket.send({"@type": "Request", "id": "R1", "using": using, "methodCalls": calls})
+
+        error = await socket.message()
+        assert (error["@type"], error["requestId"]) == ("RequestError", "R1")
+        assert error["type"] == f"urn:ietf:params:jmap:error:{type_}"
+
+
+async def test_a_duplicate_member_is_no_i_json(running: RunningEverything) -> None:
+    client, _ = await running.user("anna")
+    async with await connect(running, client) as socket:
+        socket.send_text(b'{"@type":"Request","id":"R1","using":[],"using":[],"methodCalls":[]}')
+
+        error = await socket.message()
+        assert error["type"] == "urn:ietf:params:jmap:error:notJSON"
+        assert error["requestId"] == "R1"
+
+
+async def test_without_a_dispatcher_it_is_told_at_once(fresh_nats: NatsServer) -> None:
+    async with open_bus(fresh_nats.url, name="test") as bus:
+        start = time.monotonic()
+        with pytest.raises(MessageError) as failed:
+            await Forwarding(bus)(credential_of("anna"), RequestMessage("R1", b"{}"))
+
+    assert time.monotonic() - start < 2
+    assert failed.value.type == "urn:ietf:params:jmap:error:serverUnavailable"
+    assert (failed.value.status, failed.value.request_id) == (503, "R1")
+
+
+async def test_what_nats_would_not_carry_is_refused_with_the_limit(fresh_nats: NatsServer) -> None:
+    body = b'{"text":"' + b"x" * (17 << 20) + b'"}'
+    async with open_bus(fresh_nats.url, name="test") as bus:
+        with pytest.raises(MessageError) as failed:
+            await Forwarding(bus)(credential_of("anna"), RequestMessage("R1", body))
+
+    assert failed.value.limit == "maxSizeRequest"
