@@ -1,5 +1,5 @@
 # Everything a developer or CI types. Needs Python 3.11+, make and a package index.
-PYTHON ?= $(or $(shell command -v python3.11),python3)
+PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:

@@ -15,6 +15,7 @@ import pytest
 from services.cli.embedded.privileges import RunAs, postgres_user
 from tests.support.eventually import eventually, wait_until
 from tests.support.processes import Process, Up, is_running, tidings
+from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.end_to_end
 
@@ -202,6 +203,20 @@ def test_an_ordinary_user_needs_no_privilege(start: Start, tmp_path: Path) -> No
     owner = user.uid if user is not None else os.getuid()
     assert (up.data / "postgres").stat().st_uid == owner
     assert up.terminate() == 0
+
+
+def test_servers_that_are_given_are_used_and_left_alone(
+    start: Start, fresh_nats: NatsServer, postgres_dsn: str
+) -> None:
+    up = start(
+        environment={"TIDINGS_NATS_URL": fresh_nats.url, "TIDINGS_POSTGRES_URL": postgres_dsn}
+    )
+    assert not (up.data / "postgres").exists()
+    assert not (up.data / "nats").exists()
+    assert up.command("user", "add", "ada")["user"]
+    assert up.terminate() == 0
+    assert fresh_nats.pid is not None
+    assert is_running(fresh_nats.pid)
 
 
 async def test_dead_servers_are_started_again_and_said_so(start: Start) -> None:

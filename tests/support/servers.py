@@ -71,7 +71,7 @@ class PostgresServer(Server):
     def __init__(self, settings: PostgresSettings) -> None:
         create_cluster(settings)
         super().__init__(postgres_child(settings))
-        self.dsn = settings.dsn("postgres")
+        self.dsn = settings.admin_dsn
 
 
 @contextmanager

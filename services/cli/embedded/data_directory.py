@@ -19,7 +19,8 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     """Made once, kept for ever; readable by the owner of the directory only."""
 
     nats_password: str
-    postgres_password: str
+    postgres_password: str  # of Tidings
+    postgres_admin_password: str  # of the superuser, which only makes the former
     secret_key: str  # of TIDINGS_SECRET_KEY: 256 bits in hexadecimal
 
 
@@ -51,6 +52,7 @@ class DataDirectory:
             kept = Secrets(
                 nats_password=secrets.token_hex(16),
                 postgres_password=secrets.token_hex(16),
+                postgres_admin_password=secrets.token_hex(16),
                 secret_key=secrets.token_hex(32),
             )
             self._write("secrets.json", kept)

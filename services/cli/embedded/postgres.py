@@ -23,7 +23,7 @@ class PostgresSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: Path
     port: int
-    password: str
+    password: str  # of the superuser
     connections_max: int = 100
     is_durable: bool = True  # False: a crash of the machine may lose it (tests)
 
@@ -31,8 +31,12 @@ class PostgresSettings(msgspec.Struct, frozen=True, kw_only=True):
     def files(self) -> Path:
         return self.folder / "postgres"
 
-    def dsn(self, database: str) -> str:
-        return f"postgresql://tidings:{self.password}@127.0.0.1:{self.port}/{database}"
+    @property
+    def admin_dsn(self) -> str:
+        return self.dsn("postgres", user="postgres", password=self.password)
+
+    def dsn(self, database: str, *, user: str, password: str) -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
 
 def postgres_child(settings: PostgresSettings) -> ChildSpec:
@@ -94,7 +98,7 @@ def _initdb(
     program: Path, folder: Path, password: Path, *, run_as: RunAs | None, is_durable: bool
 ) -> None:
     command = (
-        *(str(program), "-D", str(folder), "-U", "tidings", f"--pwfile={password}"),
+        *(str(program), "-D", str(folder), "-U", "postgres", f"--pwfile={password}"),
         *("--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums", "--no-instructions"),
         *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
         *(() if is_durable else ("--no-sync",)),

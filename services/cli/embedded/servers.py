@@ -14,6 +14,7 @@ from services.cli.embedded.postgres import PostgresSettings, create_cluster, pos
 from services.cli.embedded.supervisor import supervised
 from shared.runtime.errors import CouldNotStartError
 
+_USER = "tidings_owner"
 _DATABASE = "tidings"
 _NATS_START_SECONDS = 60  # a store of a million subjects takes seven
 _POSTGRES_START_SECONDS = 120  # recovery after a crash
@@ -50,36 +51,41 @@ async def embedded_servers(
     async with AsyncExitStack() as stack:
         if postgres_url is None:
             postgres = PostgresSettings(
-                folder=data.path, port=ports.postgres, password=secrets.postgres_password
+                folder=data.path, port=ports.postgres, password=secrets.postgres_admin_password
             )
             await asyncio.to_thread(create_cluster, postgres)
             await stack.enter_async_context(
                 supervised(postgres_child(postgres), start_seconds=_POSTGRES_START_SECONDS)
             )
-            await _create_database(postgres, data)
-            postgres_url = postgres.dsn(_DATABASE)
+            await _create_database(postgres, data, secrets.postgres_password)
+            postgres_url = postgres.dsn(_DATABASE, user=_USER, password=secrets.postgres_password)
         if nats_url is None:
             nats = NatsSettings(folder=data.path, port=ports.nats, password=secrets.nats_password)
             await stack.enter_async_context(
                 supervised(nats_child(nats), start_seconds=_NATS_START_SECONDS)
             )
             nats_url = nats.url
-        yield Servers(nats_url=nats_url, postgres_url=postgres_url)
+        # Given ones are a Secret, which does not let itself be written to run.json.
+        yield Servers(nats_url=str(nats_url), postgres_url=str(postgres_url))
 
 
-async def _create_database(postgres: PostgresSettings, data: DataDirectory) -> None:
+async def _create_database(postgres: PostgresSettings, data: DataDirectory, password: str) -> None:
+    """And who owns it: not the superuser, who could read every file that the server may read."""
     try:
-        connection = await asyncpg.connect(postgres.dsn("postgres"), timeout=_CONNECT_SECONDS)
+        connection = await asyncpg.connect(postgres.admin_dsn, timeout=_CONNECT_SECONDS)
     except asyncpg.InvalidPasswordError as error:
         raise CouldNotStartError(
             f"{data.path / 'secrets.json'} is not the one that its PostgreSQL was made with: "
             "put that one back, or set TIDINGS_DATA to another directory."
         ) from error
     try:
-        exists = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", _DATABASE
+        names = await connection.fetch(
+            "SELECT datname AS name FROM pg_database UNION ALL SELECT rolname FROM pg_roles"
         )
-        if not exists:
-            await connection.execute(f'CREATE DATABASE "{_DATABASE}"')
+        found = {row["name"] for row in names}
+        if _USER not in found:
+            await connection.execute(f"CREATE ROLE {_USER} LOGIN PASSWORD '{password}'")
+        if _DATABASE not in found:
+            await connection.execute(f"CREATE DATABASE {_DATABASE} OWNER {_USER}")
     finally:
         await connection.close(timeout=_CONNECT_SECONDS)

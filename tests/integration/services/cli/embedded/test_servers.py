@@ -9,6 +9,7 @@ from nats.aio.client import Client
 import nats
 from services.cli.embedded.data_directory import held_data_directory
 from services.cli.embedded.servers import embedded_servers
+from shared.store.migrate import migrate
 from tests.support.eventually import eventually
 from tests.support.servers import NatsServer, PostgresServer
 
@@ -81,6 +82,16 @@ async def test_a_test_has_a_migrated_database_of_its_own(postgres_dsn: str) -> N
     connection = await asyncpg.connect(postgres_dsn)
     assert await connection.fetchval("SELECT count(*) FROM users") == 0
     await connection.close()
+
+
+async def test_tidings_is_no_superuser(tmp_path: Path) -> None:
+    with held_data_directory(tmp_path / "data") as data:
+        async with embedded_servers(data) as servers:
+            connection = await asyncpg.connect(servers.postgres_url)
+            await migrate(servers.postgres_url)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch("SELECT pg_read_file('/etc/passwd')")
+            await connection.close()
 
 
 async def test_servers_keep_their_ports_and_data_over_starts(tmp_path: Path) -> None:
