@@ -18,6 +18,7 @@ from shared.bus.control import listen_control
 from shared.http.authentication import Authenticator
 from shared.http.forwarded import websocket_capability
 from shared.http.health import health_routes
+from shared.http.issuer import JwtSettings, issuer_of
 from shared.log.guard import LogGuard
 from shared.log.open_log import ReadableLog, WritableLog, open_readable_log, open_writable_log
 from shared.runtime.clock import SystemClock
@@ -45,13 +46,18 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
             tasks.create_task(self.guard.run(), name="guard")
             tasks.create_task(self.relay.run(), name="relay")
             tasks.create_task(self.dispatcher.answer_forwarded(self.bus), name="forwarded")
+            tasks.create_task(self.dispatcher.run_jobs(), name="jobs")
             await self.gateway.run(draining)
             stopping.set()
 
 
 @asynccontextmanager
 async def open_everything(
-    servers: Servers, settings: GatewaySettings, public_url: str, draining: asyncio.Event
+    servers: Servers,
+    settings: GatewaySettings,
+    jwt: JwtSettings,
+    public_url: str,
+    draining: asyncio.Event,
 ) -> AsyncIterator[Everything]:
     """With migrations applied and the log as declared."""
     async with AsyncExitStack() as stack:
@@ -65,19 +71,19 @@ async def open_everything(
         tailed = await stack.enter_async_context(
             open_readable_log(servers.nats_url, pool, name="up")
         )
-        yield await _put_together(pool, log, tailed, settings, public_url, draining)
+        yield await _put_together(pool, (log, tailed), settings, jwt, public_url, draining)
 
 
 async def _put_together(
     pool: asyncpg.Pool,
-    log: WritableLog,
-    tailed: ReadableLog,
+    logs: tuple[WritableLog, ReadableLog],
     settings: GatewaySettings,
+    jwt: JwtSettings,
     public_url: str,
     draining: asyncio.Event,
 ) -> Everything:
-    clock, metrics = SystemClock(), Metrics()
-    authenticator = Authenticator(pool, clock=clock)
+    (log, tailed), clock, metrics = logs, SystemClock(), Metrics()
+    authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
     relay = Relay(pool, log.appender, log.guard)
     dispatcher = Dispatcher(
         DispatcherResources(

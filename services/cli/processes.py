@@ -9,6 +9,7 @@ from services.dispatcher.settings import DispatcherSettings
 from services.gateway import app as gateway
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
+from shared.http.issuer import JwtSettings
 from shared.runtime.logs import configure_logs
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX
@@ -21,7 +22,9 @@ async def run_dispatcher(environ: Mapping[str, str]) -> None:
     environ = await _with_servers(environ)
     configure_logs()
     await dispatcher.run(
-        settings_of(environ, DispatcherSettings), settings_of(environ, HttpSettings)
+        settings_of(environ, DispatcherSettings),
+        settings_of(environ, HttpSettings),
+        settings_of(environ, JwtSettings),
     )
 
 
@@ -33,6 +36,7 @@ async def run_gateway(environ: Mapping[str, str]) -> None:
         settings_of(environ, GatewayServerSettings),
         settings_of(environ, GatewaySettings),
         settings_of(environ, HttpSettings),
+        settings_of(environ, JwtSettings),
     )
 
 

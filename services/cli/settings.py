@@ -10,6 +10,7 @@ from services.cli.embedded.data_directory import DataDirectory
 from services.dispatcher.settings import DispatcherSettings
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
+from shared.http.issuer import JWT_PREFIX, JwtSettings
 from shared.runtime.errors import CouldNotStartError
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX, Secret, refuse_unknown, settings_from
@@ -39,6 +40,7 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX, DispatcherSettings),
     (PREFIX, GatewayServerSettings),
     (PREFIX + "GATEWAY_", GatewaySettings),
+    (JWT_PREFIX, JwtSettings),
 )
 
 

@@ -17,6 +17,7 @@ from services.cli.run import starting
 from services.cli.settings import ServerSettings, UpSettings, settings_of
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
+from shared.http.issuer import JwtSettings
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.logs import configure_logs
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
@@ -46,7 +47,13 @@ async def up(environ: Mapping[str, str]) -> None:
                     )
                 with starting():
                     everything = await stack.enter_async_context(
-                        open_everything(servers, gateway_settings, public_url, draining)
+                        open_everything(
+                            servers,
+                            gateway_settings,
+                            settings_of(environ, JwtSettings),
+                            public_url,
+                            draining,
+                        )
                     )
         except CutShortError:
             return

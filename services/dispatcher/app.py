@@ -15,6 +15,7 @@ from services.dispatcher.blob_store import BlobKeeper, BlobLimits
 from services.dispatcher.bus_requests import BusRequests
 from services.dispatcher.copying import CopyMethods
 from services.dispatcher.guard import Guard
+from services.dispatcher.jobs import run_jobs
 from services.dispatcher.mutation import Committed
 from services.dispatcher.processor import Processor
 from services.dispatcher.querying import QueryMethods
@@ -30,6 +31,7 @@ from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import Authenticator
 from shared.http.forwarded import websocket_capability
 from shared.http.health import health_routes
+from shared.http.issuer import JwtSettings, issuer_of
 from shared.jmap.session import Capability, CoreLimits
 from shared.log.open_log import open_writable_log
 from shared.runtime.clock import Clock, SystemClock
@@ -66,6 +68,7 @@ class Dispatcher:
 
     def __init__(self, resources: DispatcherResources) -> None:
         limits = resources.limits
+        self._pool = resources.pool
         own = [
             core.core_capability(limits),
             blob.blob_capability(limits, DECLARED_TYPES.values()),
@@ -101,6 +104,10 @@ class Dispatcher:
     def routes(self) -> list[Route]:
         return [*self._api.routes(), *self._blobs.routes()]
 
+    async def run_jobs(self) -> None:
+        """Trim history and remove unused blobs now and then, until cancelled."""
+        await run_jobs(self._pool, self.keeper)
+
     def forget_sessions(self) -> None:
         """Look at the grants again; messages may have been lost."""
         self._sessions.forget()
@@ -119,7 +126,7 @@ def dispatcher_routes(resources: DispatcherResources) -> list[Route]:
     return Dispatcher(resources).routes()
 
 
-async def run(settings: DispatcherSettings, http: HttpSettings) -> None:
+async def run(settings: DispatcherSettings, http: HttpSettings, jwt: JwtSettings) -> None:
     """`tidings dispatcher`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
     draining = draining_on_signals()
     clock, metrics = SystemClock(), Metrics()
@@ -133,7 +140,7 @@ async def run(settings: DispatcherSettings, http: HttpSettings) -> None:
             open_writable_log(settings.nats_url, pool, name="dispatcher")
         )
         relay = Relay(pool, log.appender, log.guard)
-        authenticator = Authenticator(pool, clock=clock)
+        authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
         dispatcher = Dispatcher(
             DispatcherResources(
                 pool=pool,
@@ -153,6 +160,7 @@ async def run(settings: DispatcherSettings, http: HttpSettings) -> None:
                 tasks.create_task(log.guard.run(), name="guard"),
                 tasks.create_task(relay.run(), name="relay"),
                 tasks.create_task(dispatcher.answer_forwarded(log.bus), name="forwarded"),
+                tasks.create_task(dispatcher.run_jobs(), name="jobs"),
             ]
             await serve(app, listener, http, draining)
             for loop in loops:

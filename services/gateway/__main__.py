@@ -7,6 +7,7 @@ import uvloop
 
 from services.gateway.app import run
 from services.gateway.settings import GatewaySettings, ServerSettings
+from shared.http.issuer import JWT_PREFIX, JwtSettings
 from shared.runtime.errors import CouldNotStartError
 from shared.runtime.logs import configure_logs
 from shared.runtime.serve import HttpSettings
@@ -20,13 +21,19 @@ def main() -> int:
     try:
         refuse_unknown(
             os.environ,
-            [(PREFIX, ServerSettings), (PREFIX, HttpSettings), (GATEWAY_PREFIX, GatewaySettings)],
+            [
+                (PREFIX, ServerSettings),
+                (PREFIX, HttpSettings),
+                (GATEWAY_PREFIX, GatewaySettings),
+                (JWT_PREFIX, JwtSettings),
+            ],
         )
         server = settings_from(os.environ, PREFIX, ServerSettings)
         settings = settings_from(os.environ, GATEWAY_PREFIX, GatewaySettings)
         http = settings_from(os.environ, PREFIX, HttpSettings)
+        jwt = settings_from(os.environ, JWT_PREFIX, JwtSettings)
         configure_logs()
-        uvloop.run(run(server, settings, http))
+        uvloop.run(run(server, settings, http, jwt))
     except CouldNotStartError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -27,6 +27,7 @@ from shared.bus.connection import Bus, open_bus
 from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
 from shared.http.health import health_routes
+from shared.http.issuer import JwtSettings, issuer_of
 from shared.log.appender import LogUnavailableError
 from shared.log.open_log import ReadableLog, open_readable_log
 from shared.runtime.clock import Clock, SystemClock
@@ -175,7 +176,9 @@ class Gateway:
             self._counts.report()
 
 
-async def run(server: ServerSettings, settings: GatewaySettings, http: HttpSettings) -> None:
+async def run(
+    server: ServerSettings, settings: GatewaySettings, http: HttpSettings, jwt: JwtSettings
+) -> None:
     """`tidings gateway`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
     draining, stopping = draining_on_signals(), asyncio.Event()
     clock, metrics = SystemClock(), Metrics()
@@ -187,7 +190,7 @@ async def run(server: ServerSettings, settings: GatewaySettings, http: HttpSetti
             open_readable_log(server.nats_url, pool, name="gateway")
         )
         bus = await stack.enter_async_context(open_bus(server.nats_url, name="gateway"))
-        authenticator = Authenticator(pool, clock=clock)
+        authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
         gateway = Gateway(
             GatewayResources(
                 pool=pool,

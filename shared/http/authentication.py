@@ -3,13 +3,14 @@
 import base64
 import binascii
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 
 import asyncpg
 import msgspec
 from starlette.responses import Response
 
 from shared.bus.control import ControlMessage
+from shared.http.issuer import Issuer
+from shared.http.jwt import looks_like_jwt
 from shared.http.problem_details import problem
 from shared.runtime.clock import Clock
 from shared.store.credentials import Credential, find_credential
@@ -60,11 +61,11 @@ class Authenticator:
         pool: asyncpg.Pool,
         *,
         clock: Clock,
-        find: Callable[[asyncpg.Pool, str], Awaitable[Credential | None]] = find_credential,
+        issuer: Issuer | None = None,
     ) -> None:
         self._pool = pool
         self._clock = clock
-        self._find = find
+        self._issuer = issuer
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
         self._generation = 0
 
@@ -92,7 +93,10 @@ class Authenticator:
         if entry is not None and entry.until > now:
             return entry.credential
         generation = self._generation
-        credential = await self._find(self._pool, token)
+        if self._issuer is not None and looks_like_jwt(token):
+            credential = await self._issuer.find(self._pool, token)
+        else:
+            credential = await find_credential(self._pool, token)
         if generation == self._generation:
             self._remember(token, _Entry(now + CACHE_SECONDS, credential))
         return credential

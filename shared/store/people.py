@@ -69,6 +69,12 @@ async def visible_accounts(pool: asyncpg.Pool, user_id: str) -> list[VisibleAcco
     ]
 
 
+async def find_user(pool: asyncpg.Pool, name: str) -> str | None:
+    """The id of the user of that name."""
+    user_id: str | None = await pool.fetchval("SELECT id FROM users WHERE name = $1", name)
+    return user_id
+
+
 async def add_user(pool: asyncpg.Pool, name: str) -> tuple[str, str]:
     """A user with a personal account; returns both ids. Raises NameTakenError."""
     user_id = new_id("u")

@@ -22,6 +22,7 @@ from shared.store.credentials import issue_token
 from shared.store.outbox import OutboxEntry
 from shared.store.people import add_user
 from shared.store.pool import open_pool
+from tests.support.certificate import Certificate
 
 CONTACTS = "urn:ietf:params:jmap:contacts"
 BLOB = "urn:ietf:params:jmap:blob"
@@ -117,10 +118,19 @@ class JmapClient:
 
 @asynccontextmanager
 async def running_dispatcher(
-    dsn: str, *, limits: CoreLimits | None = None, blob_limits: BlobLimits | None = None
+    dsn: str,
+    *,
+    limits: CoreLimits | None = None,
+    blob_limits: BlobLimits | None = None,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[RunningDispatcher]:
     clock, draining = SystemClock(), asyncio.Event()
-    http = HttpSettings(port=0, drain_seconds_max=2)
+    http = HttpSettings(
+        port=0,
+        drain_seconds_max=2,
+        tls_cert=certificate.path if certificate else None,
+        tls_key=certificate.key_path if certificate else None,
+    )
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(http))
         pool = await stack.enter_async_context(open_pool(dsn))

@@ -12,6 +12,7 @@ from services.cli.everything import Everything, open_everything
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
 from shared.bus.control import ControlMessage, send_control
+from shared.http.issuer import JwtSettings
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
 from shared.store.credentials import issue_token, revoke_token
 from shared.store.people import add_account, add_grant, add_user, remove_grant
@@ -66,6 +67,7 @@ async def everything_running(
         open_everything(
             servers,
             settings or GatewaySettings(drain_seconds=0),
+            JwtSettings(),
             public_url=url,
             draining=draining,
         ) as everything,

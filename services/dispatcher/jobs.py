@@ -1,0 +1,42 @@
+"""What is done now and then: history is trimmed, unused blobs are removed.
+
+Every dispatcher does it; rows are locked or skipped, so they do not hinder each other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import asyncpg
+
+from services.dispatcher.blob_store import BlobKeeper
+from shared.store.records import trim_history
+
+HISTORY = timedelta(days=31)  # RFC 8620 section 5.2: at least 30 days
+_HISTORY_RECORDS = 5000
+_INTERVAL_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+async def run_jobs(pool: asyncpg.Pool, keeper: BlobKeeper) -> None:
+    """Until cancelled."""
+
+    async def trim() -> int:
+        return await trim_history(pool, older_than=HISTORY, records_max=_HISTORY_RECORDS)
+
+    while True:
+        await asyncio.sleep(_INTERVAL_SECONDS)
+        await _do("trim_history", trim)
+        await _do("remove_unused_blobs", keeper.remove_unused)
+
+
+async def _do(name: str, job: Callable[[], Awaitable[int]]) -> None:
+    try:
+        count = await job()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        _log.warning("job_failed", extra={"job": name, "error": repr(error)})
+        return
+    if count:
+        _log.info("job_done", extra={"job": name, "count": count})
