@@ -85,7 +85,8 @@ class Process:
         if self._process.poll() is None:
             self.kill()
         if self._process.stdout is not None:
-            wait_until(self._process.stdout.closed.__bool__, seconds=10)
+            output = self._process.stdout
+            wait_until(lambda: output.closed, seconds=10)
 
     def _collect(self) -> None:
         assert self._process.stdout is not None

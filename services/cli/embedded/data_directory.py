@@ -3,14 +3,17 @@
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from shared.runtime.errors import CouldNotStartError
+
+_TRIES, _TRY_SECONDS = 5, 0.02
 
 _Shape = TypeVar("_Shape", bound=msgspec.Struct)
 
@@ -163,7 +166,7 @@ def _lock(path: Path) -> int:
             f"{path} cannot be used ({error.strerror}): set TIDINGS_DATA to another directory."
         ) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(lock)
     except BlockingIOError as error:
         holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
         os.close(lock)
@@ -172,6 +175,15 @@ def _lock(path: Path) -> int:
             "or set TIDINGS_DATA to another directory."
         ) from error
     return lock
+
+
+def _take(lock: int) -> None:
+    for _ in range(_TRIES):
+        # Whoever only asks (`DataDirectory.running`) holds it for an instant.
+        with suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_TRY_SECONDS)
+    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _say_who_holds(lock: int) -> None:
