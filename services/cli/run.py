@@ -6,7 +6,6 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import asyncpg
 import typer
 import uvloop
 
@@ -14,6 +13,7 @@ from shared.bus.connection import BusUnavailableError, ServerTooOldError
 from shared.log.keeper import LogForeignError
 from shared.runtime.errors import CouldNotStartError
 from shared.store.migrate import MigrationsMissingError
+from shared.store.pool import POSTGRES_ERRORS
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def starting() -> Iterator[None]:
         raise CouldNotStartError(
             f"The database lacks migrations ({error}): run `tidings migrate`."
         ) from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except POSTGRES_ERRORS as error:
         raise CouldNotStartError(
             f"PostgreSQL cannot be used ({_first_line(error)}): start it, "
             "or correct TIDINGS_POSTGRES_URL."

@@ -21,6 +21,7 @@ from shared.store.outbox import (
     forget_published,
     mark_published,
 )
+from shared.store.pool import POSTGRES_ERRORS
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ _LEFT_BEHIND = timedelta(seconds=2)
 _CLAIM = timedelta(seconds=5)
 _KEEP_PUBLISHED = timedelta(hours=1)  # for those who ask what became of a change
 _FORGET_SECONDS = 60.0
-_POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class Relay:
@@ -110,7 +110,7 @@ class Relay:
             appended, self._appended = self._appended, {}
             try:
                 await mark_published(self._pool, appended, stream=STREAM, epoch=epoch)
-            except _POSTGRES_ERRORS as error:
+            except POSTGRES_ERRORS as error:
                 # The rows are found unpublished later, and appending them again is a no-op.
                 _log.warning("outbox_not_marked", extra={"error": repr(error)})
 
@@ -124,7 +124,7 @@ class Relay:
                     claim_for=_CLAIM,
                     entries_max=min(_SWEEP_ROWS, _WAITING_MAX - self._waiting_rows),
                 )
-            except _POSTGRES_ERRORS as error:
+            except POSTGRES_ERRORS as error:
                 _log.warning("outbox_not_swept", extra={"error": repr(error)})
                 left_behind = []
             for entry in left_behind:
@@ -137,5 +137,5 @@ class Relay:
             await asyncio.sleep(_FORGET_SECONDS)
             try:
                 await forget_published(self._pool, older_than=_KEEP_PUBLISHED)
-            except _POSTGRES_ERRORS as error:
+            except POSTGRES_ERRORS as error:
                 _log.warning("outbox_not_trimmed", extra={"error": repr(error)})

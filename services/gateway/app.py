@@ -36,7 +36,7 @@ from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
 from shared.store.credentials import Credential
 from shared.store.migrate import require_migrations
-from shared.store.pool import open_pool
+from shared.store.pool import POSTGRES_ERRORS, open_pool
 
 _log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class Gateway:
                 async with asyncio.timeout(SWEEP_SECONDS_MAX):
                     await self._tickets.forget_expired()
                     await self.look_at_all_again()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except POSTGRES_ERRORS as error:
                 _log.warning("sweep_failed", extra={"error": repr(error)})
 
     async def look_at_all_again(self) -> None:

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal, Protocol, TypeAlias
 
-import asyncpg
 import msgspec
 
 from services.gateway.recent_events import RecentEvents
@@ -24,6 +23,7 @@ from shared.log.event import StoredEvent, changed_since
 from shared.log.keeper import SoundLog
 from shared.log.reader import Snapshot
 from shared.log.tail import TailBrokenError
+from shared.store.pool import POSTGRES_ERRORS
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +38,7 @@ LOG_ERRORS = (
     JetStreamError,
     LogUnavailableError,
     TailBrokenError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    OSError,  # and with it TimeoutError
+    *POSTGRES_ERRORS,
 )
 
 

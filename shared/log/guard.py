@@ -4,12 +4,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-import asyncpg
-
 from shared.bus.connection import BusUnavailableError
 from shared.bus.jetstream import JetStreamError
 from shared.log.appender import LogUnavailableError
 from shared.log.keeper import SoundLog
+from shared.store.pool import POSTGRES_ERRORS
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +50,7 @@ class LogGuard:
                 BusUnavailableError,
                 JetStreamError,
                 LogUnavailableError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                OSError,  # and with it TimeoutError
+                *POSTGRES_ERRORS,
             ) as error:
                 self._sound.clear()
                 _log.warning("log_check_failed", extra={"error": repr(error)})

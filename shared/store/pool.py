@@ -13,6 +13,14 @@ from asyncpg.pool import PoolConnectionProxy
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Executor: TypeAlias = "asyncpg.Pool | asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]"
 
+POSTGRES_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a query on a connection whose server was just killed
+    OSError,  # and with it TimeoutError
+)
+"""What a query may raise while PostgreSQL is away."""
+
 _JSONB_VERSION = b"\x01"  # the first byte of jsonb's binary format
 
 

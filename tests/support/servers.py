@@ -1,6 +1,7 @@
 """Real servers for tests, started by the same code as `tidings up`."""
 
 import asyncio
+import os
 import secrets
 import signal
 import tempfile
@@ -51,6 +52,8 @@ class Server:
     def pause(self) -> None:
         """Hangs until `resume`; its sockets stay open."""
         self._child.send(signal.SIGSTOP)
+        if self.pid is not None:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # it still answers for a moment
 
     def resume(self) -> None:
         self._child.send(signal.SIGCONT)
