@@ -4,7 +4,6 @@ import asyncio
 import math
 import socket
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
@@ -40,7 +39,8 @@ class Switchboard(Protocol):
     """What a channel needs of the registry that holds it."""
 
     now: Callable[[], float]
-    states_sent: Counter[str]
+    update: Update | None
+    change: Change  # of `update`
 
     def change_of(self, update: Update) -> Change: ...
     def schedule(self, channel: "PushChannel") -> None: ...
@@ -63,6 +63,7 @@ class PushChannel(asyncio.Protocol):
         "holder",
         "place",
         "push",
+        "states_sent",
         "switchboard",
         "transport",
     )
@@ -80,6 +81,7 @@ class PushChannel(asyncio.Protocol):
         self.transport = None
         self.frame_key: object = (push.options.types, self.kind)  # of equal frames
         self.account_ids: frozenset[str] = frozenset()  # that it listens to
+        self.states_sent = 0
         self.deadline_at = math.inf
         self.deadline_key: int | None = None
 
@@ -97,20 +99,26 @@ class PushChannel(asyncio.Protocol):
 
     def encoded(self, change: Change) -> bytes:
         """The change cut to the types; kept for all connections of this kind and these types."""
-        wanted = {change.account_id: change.wanted(self.push.options.types)}
-        frame = b"".join(self.frames_of(PushMessage(wanted, change.cursor)))
+        types = self.push.options.types
+        wanted = change.changed if types is None else change.wanted(types)
+        message = PushMessage({change.account_id: wanted}, change.cursor)
+        frame = b"".join(self.frames_of(message))
         change.frames[self.frame_key] = frame
         return frame
 
     # From the fan-out.
 
     def receive(self, update: Update) -> None:
-        change = self.switchboard.change_of(update)
-        if self.push.receive(change, self.switchboard.now()):
+        """The hot path: once per delivery."""
+        board = self.switchboard
+        change = board.change if update is board.update else board.change_of(update)
+        if self.push.receive(change, board.now()):
             self.transport.write(change.frames.get(self.frame_key) or self.encoded(change))
-            self._after_state()
+            self.states_sent += 1
+            if self.push.end_reason is not None:
+                self.end(EndReason.STATE_SENT)
         elif self.push.flush_at != math.inf:
-            self.switchboard.flush_soon(self)
+            board.flush_soon(self)
 
     def cursor_to_join(self) -> str | None:
         """Where to go on when it joins again."""
@@ -133,7 +141,9 @@ class PushChannel(asyncio.Protocol):
         message = self.push.take(now)
         if message is not None:
             self.transport.write(b"".join(self.frames_of(message)))
-            self._after_state()
+            self.states_sent += 1
+            if self.push.is_over:
+                self.end(EndReason.STATE_SENT)
 
     def wake(self, now: float) -> None:
         match self.push.wake(now):
@@ -183,11 +193,6 @@ class PushChannel(asyncio.Protocol):
         self.switchboard.schedule(self)
         if self.push.flush_at != math.inf:
             self.switchboard.flush_soon(self)
-
-    def _after_state(self) -> None:
-        self.switchboard.states_sent[self.kind] += 1
-        if self.push.is_over:
-            self.end(EndReason.STATE_SENT)
 
 
 def bound_buffers(transport: asyncio.WriteTransport) -> None:

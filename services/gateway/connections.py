@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from services.gateway.channel import PushChannel, Update
 from services.gateway.deadlines import Deadlines
 from services.gateway.push_connection import Change, EndReason
+from shared.log.appender import LogUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -59,10 +60,10 @@ class Connections:
     ) -> None:
         self.now = now
         self.open: Counter[str] = Counter()  # by kind
-        self.states_sent: Counter[str] = Counter()  # by kind
         self.ended: Counter[tuple[str, str]] = Counter()  # by kind and reason
         self.joined: Counter[str] = Counter()  # by outcome
         self.rejoined = 0
+        self._sent_by_ended: Counter[str] = Counter()  # by kind
         self._fan_out = fan_out
         self._visible_accounts = visible_accounts
         self._flush_seconds = flush_seconds
@@ -75,8 +76,8 @@ class Connections:
         self._to_rejoin: dict[PushChannel, None] = {}  # in order of arrival
         self._rejoin_wanted = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
-        self._update: Update | None = None
-        self._change = Change("", {}, "")
+        self.update: Update | None = None
+        self.change = Change("", {}, "")  # of `update`
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -109,6 +110,7 @@ class Connections:
         self._to_rejoin.pop(channel, None)
         self._join_again.discard(channel)
         self.open[channel.kind] -= 1
+        self._sent_by_ended[channel.kind] += channel.states_sent
         self.ended[channel.kind, channel.push.end_reason or ""] += 1
 
     async def join(self, channel: PushChannel, cursor: str | None) -> None:
@@ -135,10 +137,16 @@ class Connections:
 
     def change_of(self, update: Update) -> Change:
         """One Change for all connections that get the update, so that it is encoded once."""
-        if update is not self._update:
-            self._update = update
-            self._change = Change(update.account_id, update.changed, update.cursor)
-        return self._change
+        self.update = update
+        self.change = Change(update.account_id, update.changed, update.cursor)
+        return self.change
+
+    def states_sent(self) -> Counter[str]:
+        """By kind."""
+        sent = self._sent_by_ended.copy()
+        for channel in self._channels:
+            sent[channel.kind] += channel.states_sent
+        return sent
 
     def schedule(self, channel: PushChannel) -> None:
         """Call when the channel may want to wake earlier than before."""
@@ -221,6 +229,9 @@ class Connections:
             try:
                 async with asyncio.timeout(REJOIN_SECONDS):
                     await self._look_again(channel)
+            except (LogUnavailableError, TimeoutError) as error:
+                _log.info("rejoin_refused", extra={"error": repr(error)})
+                channel.end(EndReason.LOST)
             except Exception:  # noqa: BLE001  a loop of the process: the client comes again
                 _log.exception("rejoin_failed")
                 channel.end(EndReason.LOST)

@@ -12,7 +12,10 @@ class Counted(Protocol):
     open: Counter[str]  # by kind
     ended: Counter[tuple[str, str]]  # by kind and reason
     joined: Counter[str]  # by outcome
-    states_sent: Counter[str]  # by kind
+
+    def states_sent(self) -> Counter[str]:
+        """By kind."""
+        ...
 
 
 class Counts:
@@ -32,7 +35,8 @@ class Counts:
             self._metrics.count(Metric.CONNECTIONS_ENDED, count, transport=kind, reason=reason)
         for outcome, count in (counted.joined - self._joined).items():
             self._metrics.count(Metric.JOINS, count, outcome=outcome)
-        for kind, count in (counted.states_sent - self._states_sent).items():
+        states_sent = counted.states_sent()
+        for kind, count in (states_sent - self._states_sent).items():
             self._metrics.count(Metric.PUSH_MESSAGES, count, transport=kind)
         self._ended, self._joined = counted.ended.copy(), counted.joined.copy()
-        self._states_sent = counted.states_sent.copy()
+        self._states_sent = states_sent

@@ -29,9 +29,7 @@ class Change:
         self.frames: dict[object, bytes] = {}  # what adapters encoded of it
         self._cuts: dict[frozenset[str], Mapping[str, str]] = {}
 
-    def wanted(self, types: Types) -> Mapping[str, str]:
-        if types is None:
-            return self.changed
+    def wanted(self, types: frozenset[str]) -> Mapping[str, str]:
         cut = self._cuts.get(types)
         if cut is None:
             cut = {name: state for name, state in self.changed.items() if name in types}
@@ -129,7 +127,8 @@ class PushConnection:
         if self.end_reason is not None:
             return False
         self.cursor = change.cursor
-        wanted = change.wanted(self.options.types)
+        types = self.options.types
+        wanted = change.changed if types is None else change.wanted(types)
         if not wanted:
             return False
         if self._pending is None and self._paused_at is None and now >= self._quiet_until:

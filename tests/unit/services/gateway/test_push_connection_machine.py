@@ -45,7 +45,8 @@ class PushConnectionMachine(RuleBasedStateMachine):
         self._remember(account, names)
         change = Change(account, states, f"c{self.sequence}")
         if self.push.receive(change, self.now):
-            self._client_reads({account: change.wanted(self.types)}, change.cursor)
+            wanted = change.changed if self.types is None else change.wanted(self.types)
+            self._client_reads({account: wanted}, change.cursor)
 
     @rule(accounts=st.sets(accounts), names=st.sets(type_names, min_size=1))
     def join_again(self, accounts: set[str], names: set[str]) -> None:
