@@ -49,6 +49,7 @@ class Relay:
         self._ready: asyncio.Queue[str] = asyncio.Queue()  # bounded by _WAITING_MAX
         self._appended: dict[int, int] = {}  # row id -> sequence, to be marked
         self._to_mark = asyncio.Event()
+        self._is_failing = False
 
     def wake(self, entry: OutboxEntry) -> None:
         """Take an entry that has committed; never waits and never fails."""
@@ -80,8 +81,8 @@ class Relay:
             self._in_flight.add(account_id)
             try:
                 await self._append(account_id, entries)
-            except LogUnavailableError:
-                pass  # the sweeper comes back to it
+            except LogUnavailableError as error:
+                self._note_failure(error)  # the sweeper comes back to it
             except AppendRefusedError as error:
                 _log.error("append_refused", extra={"code": error.code, "error": str(error)})
             finally:
@@ -100,6 +101,15 @@ class Relay:
         )
         self._appended.update((entry.id, sequence) for entry in entries)
         self._to_mark.set()
+        if self._is_failing:
+            self._is_failing = False
+            _log.warning("appends_resumed")
+
+    def _note_failure(self, error: LogUnavailableError) -> None:
+        """Once per outage, however many rows wait for its end."""
+        if not self._is_failing:
+            self._is_failing = True
+            _log.warning("appends_postponed", extra={"error": str(error)})
 
     async def _mark_appended(self) -> None:
         while True:

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from shared.bus.connection import Bus
+from shared.bus.connection import Bus, BusUnavailableError
 
 _STREAM_NOT_FOUND = 10059
 _MESSAGE_NOT_FOUND = 10037
+_SERVER_ERROR = 500  # and above: such as a cluster that has no leader yet
 
 
 class JetStreamError(Exception):
@@ -44,6 +45,7 @@ class RawMessage(msgspec.Struct, frozen=True):
 
 
 class _Error(msgspec.Struct):
+    code: int = 0
     err_code: int = 0
     description: str = ""
 
@@ -118,6 +120,8 @@ class JetStream:
             f"$JS.API.{api}", body, timeout_seconds=self._timeout_seconds
         )
         error = _answers.decode(reply).error
+        if error is not None and error.code >= _SERVER_ERROR:
+            raise BusUnavailableError(f"{api}: {error.description}")
         if error is not None:
             raise JetStreamError(error.err_code, error.description)
         return reply

@@ -13,6 +13,8 @@ from shared.bus.inbox import Inbox
 
 _WRONG_LAST_SEQUENCE = (10071, 10164)  # err_code; the second without the number, in a cluster
 
+_SERVER_ERROR = 500  # and above: no leader yet, no space left; the same append may work later
+
 
 class StaleSequenceError(Exception):
     """The subject's last message is not the expected one."""
@@ -27,6 +29,7 @@ class AppendRefusedError(Exception):
 
 
 class _ApiError(msgspec.Struct):
+    code: int = 0
     err_code: int = 0
     description: str = ""
 
@@ -53,6 +56,8 @@ class _Reply:
             self.future.set_result(acknowledgement.seq)
         elif error.err_code in _WRONG_LAST_SEQUENCE:
             self.future.set_exception(StaleSequenceError(error.description))
+        elif error.code >= _SERVER_ERROR:
+            self.future.set_exception(BusUnavailableError(error.description))
         else:
             self.future.set_exception(AppendRefusedError(error.err_code, error.description))
 
