@@ -14,6 +14,7 @@ from services.dispatcher.blob_routes import BlobEndpoints
 from services.dispatcher.blob_store import BlobKeeper, BlobLimits
 from services.dispatcher.bus_requests import BusRequests
 from services.dispatcher.copying import CopyMethods
+from services.dispatcher.documents import document_routes
 from services.dispatcher.guard import Guard
 from services.dispatcher.jobs import run_jobs
 from services.dispatcher.mutation import Committed
@@ -85,14 +86,16 @@ class Dispatcher:
         copies = CopyMethods(resources.pool, standard, limits, resources.committed)
         self.keeper = BlobKeeper(resources.pool, DECLARED_TYPES.values(), resources.blob_limits)
         blobs = BlobMethods(resources.pool, DECLARED_TYPES, self.keeper, limits)
+        registry = registry_of(
+            core.METHODS,
+            standard.methods(),
+            queries.methods(),
+            copies.methods(),
+            blobs.methods(),
+        )
+        self._documents = document_routes(registry, limits)
         processor = Processor(
-            registry_of(
-                core.METHODS,
-                standard.methods(),
-                queries.methods(),
-                copies.methods(),
-                blobs.methods(),
-            ),
+            registry,
             [item.urn for item in (*own, *resources.capabilities)],
             limits,
         )
@@ -102,7 +105,7 @@ class Dispatcher:
         self._blobs = BlobEndpoints(guard, self._sessions, resources.pool, self.keeper, limits)
 
     def routes(self) -> list[Route]:
-        return [*self._api.routes(), *self._blobs.routes()]
+        return [*self._api.routes(), *self._blobs.routes(), *self._documents]
 
     async def run_jobs(self) -> None:
         """Trim history and remove unused blobs now and then, until cancelled."""

@@ -21,7 +21,7 @@ from services.dispatcher.methods.query import (
 from services.dispatcher.registry import Answers, Call, Method
 from shared.jmap.errors import MethodError
 from shared.jmap.i_json import JsonObject
-from shared.jmap.ids import modseq_of
+from shared.jmap.ids import is_id, modseq_of
 from shared.store.pool import Connection
 from shared.store.queries import (
     count_records,
@@ -67,9 +67,11 @@ class QueryMethods:
                 total = await count_records(connection, account.id, declared.name, query)
             position = first_position(arguments.position, total or 0)
             if arguments.anchor is not None:
-                found = await place_of(
-                    connection, account.id, declared.name, query, arguments.anchor
-                )
+                found = None
+                if is_id(arguments.anchor):
+                    found = await place_of(
+                        connection, account.id, declared.name, query, arguments.anchor
+                    )
                 if found is None:
                     raise MethodError("anchorNotFound")
                 position = max(found + arguments.anchor_offset, 0)

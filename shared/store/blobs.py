@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 import asyncpg
 import msgspec
 
+from shared.jmap.ids import is_id
 from shared.store.ids import new_id
 from shared.store.pool import Executor
 
@@ -111,7 +112,7 @@ async def find_blobs(executor: Executor, account_id: str, ids: Collection[str]) 
         WHERE account_id = $1 AND id = ANY($2::text[]) AND is_complete
         """,
         account_id,
-        list(ids),
+        [blob_id for blob_id in ids if is_id(blob_id)],  # PostgreSQL refuses U+0000
     )
     return {
         row["id"]: Blob(id=row["id"], user_id=row["user_id"], size=row["size"], type=row["type"])

@@ -11,7 +11,7 @@ from datetime import timedelta
 import asyncpg
 import msgspec
 
-from shared.jmap.ids import state_token
+from shared.jmap.ids import is_id, state_token
 from shared.log.event import Cause, OrderedState
 from shared.store.outbox import OutboxEntry, insert_outbox
 from shared.store.pool import Connection, Executor
@@ -109,7 +109,7 @@ async def read_records(
         """,
         account_id,
         type_name,
-        ids,
+        [record_id for record_id in ids if is_id(record_id)],  # PostgreSQL refuses U+0000
     )
     return [StoredRecord(row["id"], row["data"]) for row in rows]
 

@@ -70,7 +70,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What a blob is put together from."""
 
     data: Annotated[list[Source], Meta(max_length=DATA_SOURCES_MAX)]
-    type: Annotated[str, Meta(max_length=255)] | None = None
+    type: Annotated[str, Meta(max_length=255, pattern=r"^[\x20-\x7e]*$")] | None = None
 
 
 def read_upload(given: JsonObject) -> Upload:

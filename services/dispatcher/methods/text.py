@@ -62,12 +62,13 @@ def phrase_text(phrase: tuple[str, ...]) -> str:
 def unicode_casemap(text: str) -> str:
     """The sort key of i;unicode-casemap (RFC 5051): titlecase each character, decompose."""
     titled = "".join(_titlecase(character) for character in text[:KEY_CHARACTERS_MAX])
-    return unicodedata.normalize("NFKD", titled)
+    return unicodedata.normalize("NFKD", titled).replace("\0", "")  # jsonb refuses it
 
 
 def ascii_casemap(text: str) -> str:
     """The sort key of i;ascii-casemap (RFC 4790 section 9.2)."""
-    return re.sub("[a-z]+", lambda found: found[0].upper(), text[:KEY_CHARACTERS_MAX])
+    key = re.sub("[a-z]+", lambda found: found[0].upper(), text[:KEY_CHARACTERS_MAX])
+    return key.replace("\0", "")
 
 
 def date_key(text: str) -> str:

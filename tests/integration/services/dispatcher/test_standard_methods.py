@@ -175,6 +175,26 @@ async def test_odd_values_come_back_as_they_went_in(client: JmapClient) -> None:
     assert shown["example.com:odd"] == odd
 
 
+async def test_a_nul_is_a_character_like_any_other(client: JmapClient) -> None:
+    """C-04: PostgreSQL's text refuses it, a client must not notice."""
+    nul = "a\0b"
+    name = {"full": nul, "components": [{"kind": "given", "value": nul}]}
+    card = await client.add_card(name=name, uid=nul, nicknames={"n": {"name": nul}})
+    [shown] = (await client.call("ContactCard/get", ids=[card, nul]))["list"]
+    assert (shown["name"], shown["uid"]) == (name, nul)
+    for condition in ({"uid": nul}, {"name": nul}, {"nickname": f"'{nul}'"}, {"text": nul}):
+        assert (await client.call("ContactCard/query", filter=condition))["ids"] == [card]
+    answer = await client.call("ContactCard/set", update={nul: {}}, destroy=[nul])
+    assert answer["notDestroyed"][nul]["type"] == "notFound"
+    assert (await client.error("ContactCard/query", anchor=nul))["type"] == "anchorNotFound"
+    path = f"/jmap/download/{client.account_id}/a%00b/name%00"
+    assert (await client.http.get(path)).status_code == 404
+    client.using = ("urn:ietf:params:jmap:core", "urn:ietf:params:jmap:blob")
+    assert (await client.call("Blob/get", ids=[nul]))["notFound"] == [nul]
+    wrong = {"k": {"data": [{"data:asText": nul}], "type": nul}}
+    assert (await client.call("Blob/upload", create=wrong))["notCreated"]["k"]
+
+
 async def test_a_reused_creation_id_means_the_latest(client: JmapClient) -> None:
     """C-23, C-36."""
     arguments = {"accountId": client.account_id, "create": {"k": {"name": "x"}}}
