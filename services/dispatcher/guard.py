@@ -15,6 +15,7 @@ from shared.http.problem_details import problem, problem_response
 from shared.jmap.errors import RequestError, limit_exceeded
 from shared.runtime.logs import correlated
 from shared.store.credentials import Credential
+from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class Guard:
             return problem_response(error.problem(), error.http_status, headers)
         except ClientDisconnect:
             return Response(status_code=400)
+        except POSTGRES_AWAY as error:
+            _log.warning("database_away", extra={"error": repr(error)})
+            return problem(503, "The database does not answer now.", {"Retry-After": "2"})
         except Exception:  # noqa: BLE001 - a problem for the client, a stack trace for the log
             _log.exception("request_failed", extra={"path": request.url.path})
             return problem(500, "An error of the server; the log has it under X-Request-Id.")

@@ -17,6 +17,7 @@ from shared.jmap.references import resolve_references
 from shared.jmap.session import CoreLimits
 from shared.log.event import Cause
 from shared.store.people import VisibleAccount
+from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +90,9 @@ class Processor:
             return await method.handle(call)
         except MethodError as error:
             return [("error", error.arguments())]
+        except POSTGRES_AWAY as error:
+            _log.warning("database_away", extra={"error": repr(error)})
+            return [("error", MethodError("serverUnavailable").arguments())]
         except Exception:  # noqa: BLE001 - a bug of one method is no other method's
             fault_id = secrets.token_hex(8)
             _log.exception("method_failed", extra={"method": invocation.name, "fault_id": fault_id})

@@ -1,7 +1,8 @@
 """Who may come in: admission, authentication, and what they may see, for both transports."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from services.gateway.admission import Admission, FullError, Place
 from shared.runtime.clock import Clock
 from shared.store.credentials import Credential
+from shared.store.pool import POSTGRES_AWAY
 
 Scope: TypeAlias = Mapping[str, Any]
 _CHALLENGE = {"www-authenticate": 'Bearer realm="tidings"'}
@@ -96,9 +98,10 @@ class Entrance:
     async def authenticate(self, scope: Scope, ticket: str | None) -> Credential:
         """By the header if there is one, else by the ticket; raises Refusal."""
         authorization = header(scope, b"authorization")
-        if authorization is not None or ticket is None:
-            return await self._authenticate(authorization)
-        credential = await self._redeem_ticket(ticket)
+        with database_answers():
+            if authorization is not None or ticket is None:
+                return await self._authenticate(authorization)
+            credential = await self._redeem_ticket(ticket)
         if credential is None:
             raise Refusal(401, "the ticket is unknown, used or expired", _CHALLENGE)
         return credential
@@ -110,6 +113,15 @@ class Entrance:
             return lifetime
         left = (credential.expires_at - self._clock.now()).total_seconds()
         return min(lifetime, max(0.0, left - random.uniform(*EXPIRY_MARGIN_SECONDS)))  # noqa: S311
+
+
+@contextmanager
+def database_answers() -> Iterator[None]:
+    """Or else who asks is told to come back; raises Refusal."""
+    try:
+        yield
+    except POSTGRES_AWAY as error:
+        raise Refusal(503, "the database does not answer now", retry_after()) from error
 
 
 def refusal_of(error: FullError) -> Refusal:

@@ -20,6 +20,7 @@ from services.gateway.handoff import HandoffRefusedError, protocol_of
 from services.gateway.push_connection import EndReason, PushConnection, PushOptions, Types
 from services.gateway.settings import GatewaySettings
 from shared.log.appender import LogUnavailableError
+from shared.store.pool import POSTGRES_AWAY
 
 
 class EventSourceRoute:
@@ -86,7 +87,7 @@ class EventSourceRoute:
         try:
             async with asyncio.timeout(self._settings.join_seconds_max), self._joins:
                 await self._connections.join(channel, cursor)
-        except (TimeoutError, LogUnavailableError) as error:
+        except (LogUnavailableError, *POSTGRES_AWAY) as error:
             raise Refusal(503, "the log cannot be read now", retry_after()) from error
         match channel.push.end_reason:
             case None:

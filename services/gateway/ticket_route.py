@@ -4,7 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.entrance import Authenticate, Refusal, retry_after
+from services.gateway.entrance import Authenticate, Refusal, database_answers, retry_after
 from services.gateway.tickets import Tickets, TooManyTicketsError
 from shared.runtime.clock import utc_text
 
@@ -17,8 +17,9 @@ class TicketRoute:
     async def answer(self, request: Request) -> Response:
         """A ticket is given for a token in the header, never for another ticket."""
         try:
-            credential = await self._authenticate(request.headers.get("authorization"))
-            ticket = await self._tickets.issue(credential.id)
+            with database_answers():
+                credential = await self._authenticate(request.headers.get("authorization"))
+                ticket = await self._tickets.issue(credential.id)
         except Refusal as refusal:
             return refusal.response()
         except TooManyTicketsError:

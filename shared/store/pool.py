@@ -21,6 +21,16 @@ POSTGRES_ERRORS = (
 )
 """What a query may raise while PostgreSQL is away."""
 
+POSTGRES_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # it stops, it starts, it crashed
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+"""Those of them that say nothing of the query: who asks again later may have an answer."""
+
 _JSONB_VERSION = b"\x01"  # the first byte of jsonb's binary format
 
 

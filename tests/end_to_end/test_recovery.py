@@ -13,6 +13,7 @@ from services.cli.embedded.ports import free_port
 from tests.support.dispatcher import JmapClient
 from tests.support.eventually import eventually
 from tests.support.processes import Process, Up
+from tests.support.servers import PostgresServer
 from tests.support.wire import EventSourceClient
 
 pytestmark = pytest.mark.end_to_end
@@ -108,6 +109,33 @@ async def test_a_client_resumes_after_everything_was_killed(
             await told_of(stream, client, committed)
             await told_of(stream, client, await add_card(client))
     assert again.terminate() == 0
+
+
+async def test_without_a_database_one_is_told_to_come_back(
+    stack: ExitStack, tmp_path: Path, fresh_postgres: PostgresServer
+) -> None:
+    up = Up(tmp_path / "data", environment={"TIDINGS_POSTGRES_URL": fresh_postgres.dsn})
+    stack.callback(up.close)
+    token = up.command("token", "issue", "demo")["token"]
+    async with httpx.AsyncClient(
+        base_url=up.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    ) as http:
+        fresh_postgres.stop()
+        for answer in (
+            await http.get(TARGET),
+            await http.post("/jmap/ticket"),
+            await http.get("/jmap/session"),
+        ):
+            assert answer.status_code == 503, answer.url
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers.get("retry-after")
+        fresh_postgres.start()
+        await eventually(lambda: _is_answered(http))
+    assert up.terminate() == 0
+
+
+async def _is_answered(http: httpx.AsyncClient) -> bool:
+    return (await http.get("/jmap/session")).status_code == 200
 
 
 async def test_each_service_runs_alone_beside_it(stack: ExitStack, tmp_path: Path) -> None:
