@@ -35,7 +35,7 @@ class Crowd:
         self.count(b"HTTP/1.1 101" if is_websocket else b"HTTP/1.1 200", at_least=count)
         self.connect_seconds = time.monotonic() - start
 
-    def count(self, what: bytes, *, at_least: int, seconds: float = 15.0) -> int:
+    def count(self, what: bytes, *, at_least: int, seconds: float = 60.0) -> int:
         """How often `what` came, once that is often enough; AssertionError when late."""
         found, deadline = 0, time.monotonic() + seconds
         while found < at_least:

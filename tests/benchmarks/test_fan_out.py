@@ -95,7 +95,7 @@ def test_a_delivery_costs_little_more_than_a_write(connections: int) -> None:
         "floor": measure("floor", connections),
         "tidings": measure("tidings", connections),
         "starlette": measure("starlette", connections),
-        "floor_websocket": measure("floor_websocket", connections),
+        "floor_websocket": measure("floor_websocket", connections, is_websocket=True),
         "tidings_websocket": measure("tidings", connections, is_websocket=True),
     }
     cost = {kind: numbers["microseconds"] for kind, numbers in found.items()}

@@ -29,7 +29,11 @@ class EventSourceClient:
         client = cls(reader, writer)
         lines = [f"{method} {target} HTTP/{version}", f"Host: 127.0.0.1:{port}", *headers]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-        await client._read_head()
+        try:
+            await client._read_head()
+        except BaseException:
+            writer.transport.abort()
+            raise
         return client
 
     async def _read_head(self) -> None:
