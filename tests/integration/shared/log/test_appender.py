@@ -152,22 +152,3 @@ async def _outcome(append: object, order: int) -> object:
         return await append("a1", {"Email": _state(order)}, at=AT, cause=Cause())  # type: ignore[operator]
     except LogUnavailableError as error:
         return error
-
-
-async def test_a_cancelled_publisher_ends(fresh_nats: NatsServer) -> None:
-    """nats-py's own client swallows the cancellation of a task that waits to be flushed."""
-    async with open_bus(fresh_nats.url, name="test") as bus:
-        fresh_nats.pause()
-
-        async def publish_for_ever() -> None:
-            while True:
-                await bus.publish("test.cancelled", b"x" * 100_000)
-                await asyncio.sleep(0)
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(publish_for_ever()) for _ in range(20)]
-            await asyncio.sleep(0.1)
-            for task in tasks:
-                task.cancel()
-        assert all(task.cancelled() for task in tasks)
-        fresh_nats.resume()
