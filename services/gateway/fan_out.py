@@ -142,6 +142,7 @@ class FanOut:
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
+        task = asyncio.current_task()
         while True:
             try:
                 self._doubted.clear()
@@ -156,6 +157,8 @@ class FanOut:
                 _log.warning("log_tail_interrupted", extra={"error": repr(errors.exceptions)})
             finally:
                 self._live.clear()
+            if task is not None and task.cancelling():  # a group that fails forgets that
+                raise asyncio.CancelledError
             await asyncio.sleep(self._retry_seconds)
 
     async def join(

@@ -1,9 +1,8 @@
 """A NATS connection that cannot go deaf.
 
 nats-py 2.16 ends its read loop, silently and for good, on an exception in the error callback and
-on a PONG that nobody waits for any more; it sends what was published before a reconnect after it,
-when the caller has long been told of a failure; and it swallows cancellations. `_Client` closes
-these holes. Its `flush`,
+on a PONG that nobody waits for any more; and it sends what was published before a reconnect after
+it, when the caller has long been told of a failure. `_Client` closes these holes. Its `flush`,
 `drain` and JetStream context are not used (docs/adr/0005).
 """
 
@@ -36,15 +35,6 @@ class _Client(Client):
             self._pings_outstanding = 0
             return
         await super()._process_pong()
-
-    async def _flush_pending(self, force_flush: bool = False) -> Any:  # noqa: FBT001, FBT002, ANN401
-        """nats-py swallows a cancellation here, and its task then never ends."""
-        task = asyncio.current_task()
-        cancelled = task.cancelling() if task else 0
-        result = await super()._flush_pending(force_flush)
-        if task is not None and task.cancelling() > cancelled:
-            raise asyncio.CancelledError
-        return result
 
     async def _select_next_server(self) -> None:
         if self._transport is not None:  # of an attempt that failed after it had connected

@@ -1,11 +1,13 @@
 """Many requests over one subscription: a reply is found by the last token of its subject."""
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from shared.bus.connection import Bus, BusUnavailableError
 
@@ -49,8 +51,9 @@ class Inbox(Generic[_ResultT]):
         trace: TracebackType | None,
     ) -> None:
         self._fail_all()
-        if self._subscription is not None and self._bus.is_connected:
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            with suppress(NatsError):  # the connection is gone, and the subscription with it
+                await self._subscription.unsubscribe()
 
     async def request(
         self,

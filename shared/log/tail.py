@@ -9,9 +9,11 @@ a new consumer behind the last event that it was given.
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from shared.bus.connection import Bus
 from shared.bus.jetstream import JetStream
@@ -81,7 +83,7 @@ class Tail:
                 await reading.until_more_is_wanted()
         finally:
             self._bus.forget_listener(reading.break_off)
-            if self._bus.is_connected:
+            with suppress(NatsError):  # the connection is gone, and the subscription with it
                 await subscription.unsubscribe()
 
 

@@ -15,6 +15,7 @@ from services.gateway.fan_out import FanOut, Update
 from shared.log.event import Cause, OrderedState, StoredEvent, next_event
 from shared.log.keeper import SoundLog
 from shared.log.reader import Snapshot
+from shared.log.tail import TailBrokenError
 
 ACCOUNTS = ["a1", "a2"]
 TYPES = ["Email", "Mailbox"]
@@ -361,3 +362,23 @@ def test_what_a_read_told_is_not_told_again_when_the_tail_comes_to_it() -> None:
     it.machine.tail_one()
     it.machine.tail_one()
     it.end()
+
+
+async def test_it_ends_when_it_is_cancelled_also_while_the_log_fails() -> None:
+    """A task group whose child fails while it is cancelled raises the failure only."""
+
+    class FailingTail(PlainLog):
+        async def follow(self, receive: Callable[[str, StoredEvent], None]) -> None:
+            try:
+                await super().follow(receive)
+            finally:
+                raise TailBrokenError("while it ended")
+
+    log = FailingTail()
+    fan_out = FanOut(log, log, log.verify)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        task = group.create_task(fan_out.run())
+        while not fan_out.is_live:  # noqa: ASYNC110 - a few turns of the loop
+            await asyncio.sleep(0)
+        task.cancel()
+    assert task.cancelled()
