@@ -15,10 +15,11 @@ from services.gateway.connections import Connections
 from services.gateway.counts import Counts
 from services.gateway.entrance import Entrance, Refusal
 from services.gateway.event_source_route import EventSourceRoute
-from services.gateway.fan_out import FanOut
+from services.gateway.fan_out import LOG_ERRORS, FanOut
 from services.gateway.forwarding import Forwarding
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.push_connection import EndReason
+from services.gateway.self_check import SelfCheck
 from services.gateway.settings import GatewaySettings, ServerSettings
 from services.gateway.ticket_route import TicketRoute
 from services.gateway.tickets import Tickets
@@ -86,7 +87,10 @@ class Gateway:
         self._websocket = WebSocketRoute(
             self._entrance, self.connections, Forwarding(resources.bus), settings
         )
-        self._counts = Counts(resources.metrics, self.connections)
+        self.self_check = SelfCheck(self.connections, resources.log.reader, resources.log.tail)
+        self._counts = Counts(
+            resources.metrics, self.connections, self._entrance, self._fan_out, self.self_check
+        )
 
     def routes(self) -> list[Route]:
         return [
@@ -122,6 +126,7 @@ class Gateway:
                 tasks.create_task(self._fan_out.run(), name="fan_out"),
                 tasks.create_task(self.connections.run(), name="connections"),
                 tasks.create_task(self._sweep(), name="sweep"),
+                tasks.create_task(self._check_self(), name="self_check"),
                 tasks.create_task(self._count(), name="counts"),
             ]
             await draining.wait()
@@ -169,6 +174,15 @@ class Gateway:
             ):
                 self._authority.forget(channel.holder.user_id)
                 self.connections.rejoin_soon(channel)
+
+    async def _check_self(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.self_check_seconds)
+            try:
+                async with asyncio.timeout(self._settings.self_check_seconds):
+                    await self.self_check.check()
+            except LOG_ERRORS as error:
+                _log.info("self_check_failed", extra={"error": repr(error)})
 
     async def _count(self) -> None:
         while True:

@@ -64,6 +64,7 @@ class Connections:
         self.joined: Counter[str] = Counter()  # by outcome
         self.rejoined = 0
         self._sent_by_ended: Counter[str] = Counter()  # by kind
+        self._merged_by_ended: Counter[str] = Counter()
         self._fan_out = fan_out
         self._visible_accounts = visible_accounts
         self._flush_seconds = flush_seconds
@@ -111,6 +112,7 @@ class Connections:
         self._join_again.discard(channel)
         self.open[channel.kind] -= 1
         self._sent_by_ended[channel.kind] += channel.states_sent
+        self._merged_by_ended[channel.kind] += channel.push.merges
         self.ended[channel.kind, channel.push.end_reason or ""] += 1
 
     async def join(self, channel: PushChannel, cursor: str | None) -> None:
@@ -141,12 +143,13 @@ class Connections:
         self.change = Change(update.account_id, update.changed, update.cursor)
         return self.change
 
-    def states_sent(self) -> Counter[str]:
-        """By kind."""
-        sent = self._sent_by_ended.copy()
+    def sent_and_merged(self) -> tuple[Counter[str], Counter[str]]:
+        """StateChanges sent, and changes that were merged into a later one; by kind."""
+        sent, merged = self._sent_by_ended.copy(), self._merged_by_ended.copy()
         for channel in self._channels:
             sent[channel.kind] += channel.states_sent
-        return sent
+            merged[channel.kind] += channel.push.merges
+        return sent, merged
 
     def schedule(self, channel: PushChannel) -> None:
         """Call when the channel may want to wake earlier than before."""

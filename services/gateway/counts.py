@@ -1,42 +1,51 @@
-"""What the connections counted, carried to the metrics: counting itself must cost nothing."""
+"""What the gateway counted, carried to the metrics: counting itself must cost nothing."""
 
 from collections import Counter
-from typing import Protocol
+from typing import Any
 
+from services.gateway.connections import Connections
+from services.gateway.entrance import Entrance
+from services.gateway.fan_out import FanOut
+from services.gateway.self_check import SelfCheck
 from shared.runtime.metrics import Metric, Metrics
 
 
-class Counted(Protocol):
-    """Counters that only grow, but for `open`."""
-
-    open: Counter[str]  # by kind
-    ended: Counter[tuple[str, str]]  # by kind and reason
-    joined: Counter[str]  # by outcome
-
-    def states_sent(self) -> Counter[str]:
-        """By kind."""
-        ...
-
-
 class Counts:
-    def __init__(self, metrics: Metrics, connections: Counted) -> None:
+    """`report` adds what was counted since the last report."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        connections: Connections,
+        entrance: Entrance,
+        fan_out: FanOut,
+        self_check: SelfCheck,
+    ) -> None:
         self._metrics = metrics
         self._connections = connections
-        self._ended: Counter[tuple[str, str]] = Counter()
-        self._joined: Counter[str] = Counter()
-        self._states_sent: Counter[str] = Counter()
+        self._entrance = entrance
+        self._fan_out = fan_out
+        self._self_check = self_check
+        self._reported: dict[Metric, Counter[Any]] = {}
 
     def report(self) -> None:
-        """Add what was counted since the last report."""
-        counted = self._connections
-        for kind, count in counted.open.items():
+        connections = self._connections
+        sent, merged = connections.sent_and_merged()
+        for kind, count in connections.open.items():
             self._metrics.set(Metric.CONNECTIONS, count, transport=kind)
-        for (kind, reason), count in (counted.ended - self._ended).items():
-            self._metrics.count(Metric.CONNECTIONS_ENDED, count, transport=kind, reason=reason)
-        for outcome, count in (counted.joined - self._joined).items():
-            self._metrics.count(Metric.JOINS, count, outcome=outcome)
-        states_sent = counted.states_sent()
-        for kind, count in (states_sent - self._states_sent).items():
-            self._metrics.count(Metric.PUSH_MESSAGES, count, transport=kind)
-        self._ended, self._joined = counted.ended.copy(), counted.joined.copy()
-        self._states_sent = states_sent
+        self._metrics.set(Metric.TAIL_SEQUENCE, self._fan_out.position)
+        self._add(Metric.CONNECTIONS_ENDED, connections.ended, "transport", "reason")
+        self._add(Metric.JOINS, connections.joined, "outcome")
+        self._add(Metric.PUSH_MESSAGES, sent, "transport")
+        self._add(Metric.PUSH_MERGES, merged, "transport")
+        self._add(Metric.REJOINS, Counter({(): connections.rejoined}))
+        self._add(Metric.REFUSALS, self._entrance.refusals, "status")
+        self._add(Metric.SELF_CHECKS, self._self_check.outcomes, "outcome")
+
+    def _add(self, metric: Metric, counted: Counter[Any], *labels: str) -> None:
+        """The keys of `counted` are the values of `labels`, a tuple where there are several."""
+        for key, count in (counted - self._reported.get(metric, Counter())).items():
+            values = key if isinstance(key, tuple) else (key,)
+            named = {label: str(value) for label, value in zip(labels, values, strict=True)}
+            self._metrics.count(metric, count, **named)
+        self._reported[metric] = counted.copy()

@@ -1,6 +1,7 @@
 """Who may come in: admission, authentication, and what they may see, for both transports."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
@@ -69,6 +70,7 @@ class Entrance:
         lifetime_seconds: float,
     ) -> None:
         self.is_closed = False  # the process drains
+        self.refusals: Counter[str] = Counter()  # by status
         self._admission = admission
         self._authenticate = authenticate
         self._redeem_ticket = redeem_ticket
@@ -76,7 +78,14 @@ class Entrance:
         self._lifetime_seconds = lifetime_seconds
 
     async def enter(self, scope: Scope, ticket: str | None) -> Visitor:
-        """Raises Refusal; cheap refusals come before what asks a database."""
+        """Raises Refusal, and counts it; cheap refusals come before what asks a database."""
+        try:
+            return await self._enter(scope, ticket)
+        except Refusal as refusal:
+            self.refusals[str(refusal.status)] += 1
+            raise
+
+    async def _enter(self, scope: Scope, ticket: str | None) -> Visitor:
         if self.is_closed:
             raise Refusal(503, "this server is about to end", retry_after())
         address = (scope.get("client") or ("",))[0]

@@ -84,6 +84,7 @@ class PushConnection:
         "cursor",
         "end_reason",
         "ends_at",
+        "merges",
         "options",
     )
 
@@ -92,6 +93,7 @@ class PushConnection:
         self.ends_at = ends_at
         self.cursor = ""  # of the newest change received, told or not
         self.end_reason: EndReason | None = None
+        self.merges = 0  # changes that waited, and were told together with others
         self._pending: dict[str, dict[str, str]] | None = None
         self._last_event_at = now
         self._quiet_until = -math.inf
@@ -215,6 +217,7 @@ class PushConnection:
             self.end_reason = EndReason.STATE_SENT
 
     def _merge(self, account_id: str, states: Mapping[str, str]) -> None:
+        self.merges += 1
         if self._pending is None:
             self._pending = {}
         self._pending.setdefault(account_id, {}).update(states)

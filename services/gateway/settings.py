@@ -31,6 +31,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     websocket_message_bytes_max: Annotated[int, Meta(ge=1024)] = 10_000_000
     websocket_ping_seconds: Annotated[int, Meta(ge=1)] = 30
     requests_at_once_max: Annotated[int, Meta(ge=1)] = 4  # of one WebSocket
+    self_check_seconds: Annotated[float, Meta(gt=0)] = 30.0  # between looks at a sample
     unready_seconds: Annotated[float, Meta(ge=0)] = 0.0  # told not ready, still serving
     drain_seconds: Annotated[float, Meta(ge=0)] = 3.0  # over which streams are closed
 

@@ -29,6 +29,10 @@ class Metric(StrEnum):
     CONNECTIONS_ENDED = "tidings_connections_ended_total"
     JOINS = "tidings_joins_total"
     PUSH_MESSAGES = "tidings_push_messages_total"
+    PUSH_MERGES = "tidings_push_merges_total"
+    REFUSALS = "tidings_refusals_total"
+    REJOINS = "tidings_rejoins_total"
+    SELF_CHECKS = "tidings_self_checks_total"
 
 
 class _Kind(StrEnum):
@@ -52,6 +56,14 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
         Metric.CONNECTIONS_ENDED: (_Kind.COUNTER, "Ended, by reason.", ("transport", "reason")),
         Metric.JOINS: (_Kind.COUNTER, "Joins: fresh, resumed, reset.", ("outcome",)),
         Metric.PUSH_MESSAGES: (_Kind.COUNTER, "StateChanges sent.", ("transport",)),
+        Metric.PUSH_MERGES: (_Kind.COUNTER, "Changes merged into a later one.", ("transport",)),
+        Metric.REFUSALS: (_Kind.COUNTER, "Connections refused, by status.", ("status",)),
+        Metric.REJOINS: (_Kind.COUNTER, "Connections that joined again.", ()),
+        Metric.SELF_CHECKS: (
+            _Kind.COUNTER,
+            "Connections compared with the log: agrees, differs.",
+            ("outcome",),
+        ),
     }
 )
 
