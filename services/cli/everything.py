@@ -84,7 +84,7 @@ async def _put_together(
 ) -> Everything:
     (log, tailed), clock, metrics = logs, SystemClock(), Metrics()
     authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
-    relay = Relay(pool, log.appender, log.guard)
+    relay = Relay(pool, log, clock, metrics)
     dispatcher = Dispatcher(
         DispatcherResources(
             pool=pool,

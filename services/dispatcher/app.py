@@ -142,7 +142,7 @@ async def run(settings: DispatcherSettings, http: HttpSettings, jwt: JwtSettings
         log = await stack.enter_async_context(
             open_writable_log(settings.nats_url, pool, name="dispatcher")
         )
-        relay = Relay(pool, log.appender, log.guard)
+        relay = Relay(pool, log, clock, metrics)
         authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
         dispatcher = Dispatcher(
             DispatcherResources(

@@ -7,6 +7,7 @@ which is a no-op; a row that was neither is found by any dispatcher's sweeper (d
 import asyncio
 import logging
 from datetime import timedelta
+from typing import Protocol
 
 import asyncpg
 
@@ -15,11 +16,14 @@ from shared.log.appender import Appender, LogUnavailableError
 from shared.log.event import OrderedState, newest
 from shared.log.guard import LogGuard
 from shared.log.subjects import STREAM
+from shared.runtime.clock import Clock
+from shared.runtime.metrics import Metric, Metrics
 from shared.store.outbox import (
     OutboxEntry,
     claim_left_behind,
     forget_published,
     mark_published,
+    seconds_of_oldest_unpublished,
 )
 from shared.store.pool import POSTGRES_ERRORS
 
@@ -36,13 +40,25 @@ _KEEP_PUBLISHED = timedelta(hours=1)  # for those who ask what became of a chang
 _FORGET_SECONDS = 60.0
 
 
+class RelayedLog(Protocol):
+    """The two parts of a WritableLog that a relay uses."""
+
+    @property
+    def appender(self) -> Appender: ...
+
+    @property
+    def guard(self) -> LogGuard: ...
+
+
 class Relay:
     """Give `wake` each entry after its commit; `run` it in the process's task group."""
 
-    def __init__(self, pool: asyncpg.Pool, appender: Appender, guard: LogGuard) -> None:
+    def __init__(self, pool: asyncpg.Pool, log: RelayedLog, clock: Clock, metrics: Metrics) -> None:
         self._pool = pool
-        self._appender = appender
-        self._guard = guard
+        self._appender = log.appender
+        self._guard = log.guard
+        self._clock = clock
+        self._metrics = metrics
         self._waiting: dict[str, list[OutboxEntry]] = {}  # by account
         self._waiting_rows = 0
         self._in_flight: set[str] = set()  # one append per account: more would race each other
@@ -82,8 +98,10 @@ class Relay:
             try:
                 await self._append(account_id, entries)
             except LogUnavailableError as error:
+                self._metrics.count(Metric.APPENDS, outcome="postponed")
                 self._note_failure(error)  # the sweeper comes back to it
             except AppendRefusedError as error:
+                self._metrics.count(Metric.APPENDS, outcome="refused")
                 _log.error("append_refused", extra={"code": error.code, "error": str(error)})
             finally:
                 self._in_flight.discard(account_id)
@@ -101,6 +119,9 @@ class Relay:
         )
         self._appended.update((entry.id, sequence) for entry in entries)
         self._to_mark.set()
+        self._metrics.count(Metric.APPENDS, outcome="appended")
+        waited = self._clock.now() - entries[0].at
+        self._metrics.observe(Metric.APPEND_SECONDS, max(0.0, waited.total_seconds()))
         if self._is_failing:
             self._is_failing = False
             _log.warning("appends_resumed")
@@ -134,6 +155,8 @@ class Relay:
                     claim_for=_CLAIM,
                     entries_max=min(_SWEEP_ROWS, _WAITING_MAX - self._waiting_rows),
                 )
+                oldest = await seconds_of_oldest_unpublished(self._pool)
+                self._metrics.set(Metric.OUTBOX_OLDEST_SECONDS, oldest)
             except POSTGRES_ERRORS as error:
                 _log.warning("outbox_not_swept", extra={"error": repr(error)})
                 left_behind = []

@@ -1,8 +1,9 @@
 """A NATS connection that cannot go deaf.
 
 nats-py 2.16 ends its read loop, silently and for good, on an exception in the error callback and
-on a PONG that nobody waits for any more; and it sends what was published before a reconnect after
-it, when the caller has long been told of a failure. `_Client` closes these holes. Its `flush`,
+on a PONG that nobody waits for any more; it closes for good on most errors that a server reports;
+and it sends what was published before a reconnect after it, when the caller has long been told of
+a failure. `_Client` closes these holes. Its `flush`,
 `drain` and JetStream context are not used (docs/adr/0005).
 """
 
@@ -18,6 +19,10 @@ from nats.errors import Error as NatsError
 _log = logging.getLogger(__name__)
 
 _SERVER_VERSION_MIN = (2, 15, 1)  # older ones ignore fields that they do not know
+
+
+_RECONNECT_SECONDS = 0.25
+_PERMISSIONS_VIOLATION = "permissions violation"
 
 
 class BusUnavailableError(Exception):
@@ -41,12 +46,27 @@ class _Client(Client):
             self._transport.close()  # type: ignore[no-untyped-call]
         await super()._select_next_server()
 
+    async def _process_err(self, err_msg: str) -> None:
+        """nats-py closes for good on most errors that a server reports."""
+        if _PERMISSIONS_VIOLATION in err_msg.lower():
+            await super()._process_err(err_msg)
+        else:
+            await self._process_op_err(NatsError(f"nats: {err_msg}"))
+
     async def _attempt_reconnect(self) -> None:
         # Whoever published these was or will be told that it failed; a rolled-back log must not
         # get them before it was checked.
         self._pending.clear()
         self._pending_data_size = 0
-        await super()._attempt_reconnect()
+        while True:
+            try:
+                await super()._attempt_reconnect()
+            except RuntimeError as error:  # uvloop, of a transport that closed under its writer
+                await _report(error)
+                self._status = Client.RECONNECTING
+                await asyncio.sleep(_RECONNECT_SECONDS)
+            else:
+                return
 
 
 class Bus:
@@ -56,7 +76,6 @@ class Bus:
         self.client = client
         self.generation = 0
         self._listeners: list[Callable[[], None]] = []
-        self._closed = asyncio.Event()
 
     @property
     def is_connected(self) -> bool:
@@ -86,17 +105,10 @@ class Bus:
             raise BusUnavailableError(f"no answer to {subject}: {error!r}") from error
         return bytes(message.data)
 
-    async def closed(self) -> None:
-        """Wait for the end that the client does not come back from, such as a refused login."""
-        await self._closed.wait()
-
     async def _changed(self) -> None:
         self.generation += 1
         for listener in tuple(self._listeners):
             listener()
-
-    async def _end(self) -> None:
-        self._closed.set()
 
 
 @asynccontextmanager
@@ -113,9 +125,8 @@ async def open_bus(url: str, *, name: str, connect_seconds: float = 30) -> Async
         "error_cb": _report,
         "disconnected_cb": bus._changed,  # noqa: SLF001 - its own module
         "reconnected_cb": bus._changed,  # noqa: SLF001
-        "closed_cb": bus._end,  # noqa: SLF001
         "max_reconnect_attempts": -1,
-        "reconnect_time_wait": 0.25,
+        "reconnect_time_wait": _RECONNECT_SECONDS,
         "ping_interval": 5,
         "max_outstanding_pings": 2,
         "pending_size": 0,  # publishing without a connection fails at once

@@ -133,7 +133,8 @@ class LogKeeper:
         else:
             epoch = "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(_EPOCH_LENGTH))
             first = first_sequence(known, _found(info))
-            _log.warning(
+            _log.log(
+                logging.INFO if verdict.health == "new" else logging.WARNING,
                 "log_rebuild_started",
                 extra={"reason": verdict.reason, "epoch": epoch, "first_sequence": first},
             )
@@ -145,7 +146,7 @@ class LogKeeper:
         await self._append_clock()
         accounts = await self._append_states()
         await complete_epoch(connection, STREAM, epoch)
-        _log.warning("log_rebuild_finished", extra={"epoch": epoch, "accounts": accounts})
+        _log.info("log_rebuild_finished", extra={"epoch": epoch, "accounts": accounts})
 
     async def _append_clock(self) -> None:
         with suppress(StaleSequenceError):  # it is there

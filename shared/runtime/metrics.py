@@ -21,9 +21,7 @@ class Metric(StrEnum):
     METHOD_CALLS = "tidings_method_calls_total"
     APPENDS = "tidings_appends_total"
     APPEND_SECONDS = "tidings_append_seconds"
-    OUTBOX_ROWS = "tidings_outbox_rows"
-    LOG_REBUILDS = "tidings_log_rebuilds_total"
-    TAIL_EVENTS = "tidings_tail_events_total"
+    OUTBOX_OLDEST_SECONDS = "tidings_outbox_oldest_seconds"
     TAIL_SEQUENCE = "tidings_tail_sequence"
     CONNECTIONS = "tidings_connections"
     CONNECTIONS_ENDED = "tidings_connections_ended_total"
@@ -48,9 +46,11 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
         Metric.METHOD_CALLS: (_Kind.COUNTER, "JMAP method calls.", ("method", "outcome")),
         Metric.APPENDS: (_Kind.COUNTER, "Appends to the log.", ("outcome",)),
         Metric.APPEND_SECONDS: (_Kind.HISTOGRAM, "From commit to the log.", ()),
-        Metric.OUTBOX_ROWS: (_Kind.GAUGE, "Committed, not yet in the log.", ()),
-        Metric.LOG_REBUILDS: (_Kind.COUNTER, "Times the log was made anew.", ("reason",)),
-        Metric.TAIL_EVENTS: (_Kind.COUNTER, "Events read by the tail.", ()),
+        Metric.OUTBOX_OLDEST_SECONDS: (
+            _Kind.GAUGE,
+            "How long the oldest committed change waits to be in the log.",
+            (),
+        ),
         Metric.TAIL_SEQUENCE: (_Kind.GAUGE, "Sequence up to which the tail is complete.", ()),
         Metric.CONNECTIONS: (_Kind.GAUGE, "Connected clients.", ("transport",)),
         Metric.CONNECTIONS_ENDED: (_Kind.COUNTER, "Ended, by reason.", ("transport", "reason")),

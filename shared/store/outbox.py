@@ -79,6 +79,15 @@ async def claim_left_behind(
     ]
 
 
+async def seconds_of_oldest_unpublished(pool: asyncpg.Pool) -> float:
+    """How long the change has waited that waits longest to get into the log; 0 when none does."""
+    seconds: float = await pool.fetchval(
+        "SELECT coalesce(extract(epoch FROM now() - min(at)), 0)::float8"
+        " FROM outbox WHERE published_at IS NULL"
+    )
+    return seconds
+
+
 async def mark_published(
     pool: asyncpg.Pool, sequences: dict[int, int], *, stream: str, epoch: str
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 from services.dispatcher.relay import Relay
 from shared.log.event import Cause, OrderedState, changed_since
 from shared.log.open_log import WritableLog, open_readable_log
+from shared.runtime.clock import SystemClock
+from shared.runtime.metrics import Metrics
 from shared.store.migrate import migrate
 from shared.store.outbox import OutboxEntry, insert_outbox
 from shared.store.pool import open_pool
@@ -21,9 +23,12 @@ pytestmark = pytest.mark.integration
 
 
 @asynccontextmanager
-async def _relay(url: str, pool: asyncpg.Pool) -> AsyncIterator[tuple[Relay, WritableLog]]:
+async def _relay(
+    url: str, pool: asyncpg.Pool, metrics: Metrics | None = None
+) -> AsyncIterator[tuple[Relay, WritableLog]]:
+    metrics = metrics or Metrics()
     async with open_writer(url, pool) as log:
-        relay = Relay(pool, log.appender, log.guard)
+        relay = Relay(pool, log, SystemClock(), metrics)
         async with running(relay.run()):
             yield relay, log
 
@@ -53,7 +58,11 @@ async def _newest(url: str, pool: asyncpg.Pool) -> dict[str, dict[str, str]]:
 async def test_what_the_relay_sees_commit_is_appended_and_marked_with_its_sequence(
     clean_nats_url: str, postgres_dsn: str
 ) -> None:
-    async with open_pool(postgres_dsn) as pool, _relay(clean_nats_url, pool) as (relay, log):
+    metrics = Metrics()
+    async with (
+        open_pool(postgres_dsn) as pool,
+        _relay(clean_nats_url, pool, metrics) as (relay, log),
+    ):
         entry = await _commit(pool, "a1", 1)
         relay.wake(entry)
 
@@ -63,6 +72,8 @@ async def test_what_the_relay_sees_commit_is_appended_and_marked_with_its_sequen
         assert sequence == sound.last_sequence
         highest = await pool.fetchval("SELECT highest_sequence FROM logs")
         assert highest == sound.last_sequence
+        assert b'tidings_appends_total{outcome="appended"} 1.0' in metrics.text()
+        assert b"tidings_append_seconds_count 1.0" in metrics.text()
 
 
 async def test_what_waits_of_one_account_becomes_one_event(

@@ -121,6 +121,19 @@ async def test_a_connection_outlives_a_pong_that_nobody_waits_for(fresh_nats: Na
             await received.wait()
 
 
+async def test_a_connection_that_the_server_ends_with_an_error_comes_back(
+    fresh_nats: NatsServer,
+) -> None:
+    """nats-py's own client closes for good."""
+    async with open_bus(fresh_nats.url, name="test") as bus:
+        generation = bus.generation
+        assert bus.client._transport is not None
+        bus.client._transport.write(b"NONSENSE\r\n")
+
+        await eventually(lambda: bus.generation >= generation + 2 and bus.is_connected)
+        await bus.publish("test.again", b"")
+
+
 async def test_what_was_published_while_away_is_not_sent_on_return(fresh_nats: NatsServer) -> None:
     """Its caller was told that it failed, and the log it returns to may be an older one."""
     async with (
