@@ -110,7 +110,7 @@ async def _put_together(
         await listen_control(log.bus, part.receive_control)
     checks = {"log": gateway.check, "postgres": lambda: pool.fetchval("SELECT 1")}
     health = health_routes(checks, draining, metrics)
-    app = Starlette(routes=[*dispatcher.routes(), *gateway.routes(), *health])
+    app = Starlette(routes=[*gateway.routes(), *dispatcher.routes(), *health])
     return Everything(
         app=app,
         pool=pool,

@@ -130,20 +130,25 @@ class PushChannel(asyncio.Protocol):
     # From the registry.
 
     def open(self, head: bytes) -> None:
-        """Send the head of the response, and at once what was missed."""
-        if head:
-            self.transport.write(head)
+        """Send the head of the response, and with it what was missed."""
         self.push.resume()
         self.switchboard.schedule(self)
-        self.flush(self.switchboard.now())
+        if not self._write_pending(head, self.switchboard.now()) and head:
+            self.transport.write(head)
 
     def flush(self, now: float) -> None:
+        self._write_pending(b"", now)
+
+    def _write_pending(self, head: bytes, now: float) -> bool:
+        """In one write, which is one system call; False: nothing is due."""
         message = self.push.take(now)
-        if message is not None:
-            self.transport.write(b"".join(self.frames_of(message)))
-            self.states_sent += 1
-            if self.push.is_over:
-                self.end(EndReason.STATE_SENT)
+        if message is None:
+            return False
+        self.transport.write(b"".join((head, *self.frames_of(message))))
+        self.states_sent += 1
+        if self.push.is_over:
+            self.end(EndReason.STATE_SENT)
+        return True
 
     def wake(self, now: float) -> None:
         match self.push.wake(now):

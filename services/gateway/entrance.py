@@ -158,6 +158,8 @@ def headers_of(scope: Scope, name: bytes) -> list[str]:
 
 def ticket_of(query: str) -> str | None:
     """Read alone, because who is not authenticated is told nothing else."""
+    if "ticket" not in query:
+        return None
     try:
         return dict(parse_qsl(query, max_num_fields=32)).get("ticket")
     except ValueError:

@@ -1,6 +1,7 @@
 """Server-sent events (RFC 8620 section 7.3) as a channel: its bytes, and its two transports."""
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
@@ -55,6 +56,11 @@ class EventSourceChannel(PushChannel):
 
 def response_head(http_version: str, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The head of a response that ends with its connection."""
+    return _response_head(http_version, tuple(default_headers))
+
+
+@functools.lru_cache(maxsize=4)  # the default headers have the date, so they last for a second
+def _response_head(http_version: str, default_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     headers = [*default_headers, *HEADERS, (b"connection", b"close")]
     if http_version == "1.1":
         headers.append((b"transfer-encoding", b"chunked"))

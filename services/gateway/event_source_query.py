@@ -5,6 +5,7 @@ refused: it is neither a list of names nor "*", it is what a template gives for 
 client forgot, and both readings of it (everything, or a stream that never speaks) surprise someone.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
@@ -39,10 +40,8 @@ def event_source_query(query: str, last_event_id: str | None) -> EventSourceQuer
     Unknown parameters are ignored. A cursor is never an error here: what cannot be one of ours is
     passed on as it is, and answered with a full snapshot.
     """
-    try:
-        parameters = _once_each(parse_qsl(query, keep_blank_values=True, max_num_fields=32))
-    except ValueError as error:
-        raise QueryError("the query has too many parameters") from error
+    is_personal = "ticket" in query or "lastEventId" in query
+    parameters = _parameters(query) if is_personal else _shared_parameters(query)
     cursor = last_event_id or parameters.get("lastEventId")
     return EventSourceQuery(
         types=_types(parameters.get("types", "*")),
@@ -62,6 +61,17 @@ def types_from(names: Iterable[str]) -> frozenset[str]:
         if not _TYPE_NAME.fullmatch(name):
             raise QueryError("types must be type names separated by commas, or the character *")
     return types
+
+
+def _parameters(query: str) -> Mapping[str, str]:
+    try:
+        return _once_each(parse_qsl(query, keep_blank_values=True, max_num_fields=32))
+    except ValueError as error:
+        raise QueryError("the query has too many parameters") from error
+
+
+_shared_parameters = functools.lru_cache(maxsize=1024)(_parameters)
+"""Most clients ask for the same; what is only one client's is not kept."""
 
 
 def _once_each(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:

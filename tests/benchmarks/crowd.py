@@ -18,14 +18,17 @@ ENABLE = b"\x81%c\x00\x00\x00\x00%b" % (0x80 | len(_ENABLE), _ENABLE)
 class Crowd:
     """`count` connections to a port of this machine; `is_websocket` ones enable push."""
 
-    def __init__(self, port: int, count: int, *, is_websocket: bool = False) -> None:
+    def __init__(
+        self, port: int, count: int, *, is_websocket: bool = False, cursor: str | None = None
+    ) -> None:
         self._selector = selectors.DefaultSelector()
         self._sockets: list[socket.socket] = []
         template = UPGRADE if is_websocket else REQUEST
-        start = time.monotonic()
         for number in range(count):
             connection = socket.create_connection(("127.0.0.1", port))
             authorization = f"Authorization: Bearer u{number}"
+            if cursor is not None:
+                authorization += f"\r\nLast-Event-ID: {cursor}"
             connection.sendall(template.format(auth=authorization).encode())
             if is_websocket:
                 connection.sendall(ENABLE)
@@ -33,7 +36,6 @@ class Crowd:
             self._selector.register(connection, selectors.EVENT_READ)
             self._sockets.append(connection)
         self.count(b"HTTP/1.1 101" if is_websocket else b"HTTP/1.1 200", at_least=count)
-        self.connect_seconds = time.monotonic() - start
 
     def count(self, what: bytes, *, at_least: int, seconds: float = 60.0) -> int:
         """How often `what` came, once that is often enough; AssertionError when late."""

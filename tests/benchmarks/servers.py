@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
 from typing import Any, Protocol, cast
 
 import uvloop
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from services.gateway import authority
 from services.gateway.admission import Admission, Limits
 from services.gateway.connections import Connections
 from services.gateway.entrance import Entrance
@@ -26,8 +28,10 @@ from services.gateway.event_source_route import EventSourceRoute
 from services.gateway.fan_out import FanOut
 from services.gateway.frames import chunk, text_frame
 from services.gateway.handoff import HandoffHttpProtocol
+from services.gateway.recent_events import RecentEvents
 from services.gateway.settings import GatewaySettings
 from services.gateway.websocket_route import WebSocketRoute
+from shared.http import authentication
 from shared.log.event import Event, OrderedState, StoredEvent, encode_event
 from shared.log.keeper import SoundLog
 from shared.log.reader import Snapshot
@@ -35,6 +39,7 @@ from shared.log.stored import stored_event
 from shared.log.subjects import subject_of
 from shared.runtime.clock import SystemClock
 from shared.runtime.serve import HttpSettings, listen, serve
+from tests.support.everything import RunningEverything, everything_running
 from tests.support.gateway import credential_of, echo
 
 BETWEEN_SECONDS = 0.1  # above the flush time, so that each broadcast is sent as it is
@@ -176,6 +181,35 @@ class Tidings:
         return (time.process_time() - start) / UNWATCHED_EVENTS
 
 
+class WholeGateway:
+    """Dispatcher and gateway on real servers, which the environment names."""
+
+    def __init__(self) -> None:
+        self._opened = AsyncExitStack()
+        self.running: RunningEverything
+
+    async def start(self) -> int:
+        if "BENCH_REMEMBERS" in os.environ:  # so that PostgreSQL is asked once per client
+            authentication.CACHE_SECONDS = authority.CACHE_SECONDS = 3600
+        settings = GatewaySettings(connections_per_address_max=50_000, join_seconds_max=60)
+        self.running = await self._opened.enter_async_context(
+            everything_running(os.environ["BENCH_NATS"], os.environ["BENCH_POSTGRES"], settings)
+        )
+        return self.running.port
+
+    def broadcast(self, number: int) -> None:
+        raise AssertionError(number)
+
+    @property
+    def fan_out(self) -> FanOut:
+        return self.running.everything.gateway._fan_out
+
+    def forget_recent(self) -> float:
+        """So that every cursor is answered from the log."""
+        self.fan_out._recent = RecentEvents(1, floor=self.fan_out.position)
+        return self.fan_out.position
+
+
 class _SilentTail:
     position = 100
 
@@ -234,6 +268,9 @@ async def _answer(subject: Subject, line: str) -> float:
         return subject.pass_on_unwatched()
     if command == "cpu":
         return time.process_time()
+    if command in ("position", "forget"):
+        assert isinstance(subject, WholeGateway)
+        return subject.fan_out.position if command == "position" else subject.forget_recent()
     start = time.process_time()
     for number in range(int(argument)):
         subject.broadcast(number)
@@ -247,6 +284,7 @@ async def main(kind: str) -> None:
         "floor_websocket": lambda: Floor(is_websocket=True),
         "starlette": StarletteStreams,
         "tidings": Tidings,
+        "gateway": WholeGateway,
     }
     subject = subjects[kind]()
     print(await subject.start(), flush=True)

@@ -5,58 +5,17 @@ Ratios are taken from runs one after the other on the same machine; numbers alon
 
 import json
 import resource
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.crowd import Crowd
+from tests.benchmarks.measured import Server, server
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
-ROOT = Path(__file__).parents[2]
 BROADCASTS = 20
 ROUNDS = 3  # the best one counts: others use the machine, too
-
-
-class Server:
-    def __init__(self, kind: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.servers", kind],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.port = int(self._line())
-
-    def ask(self, command: str) -> float:
-        assert self._process.stdin is not None
-        print(command, file=self._process.stdin, flush=True)
-        return float(json.loads(self._line()))
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the server ended"
-        return line
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-@contextmanager
-def server(kind: str) -> Iterator[Server]:
-    running = Server(kind)
-    try:
-        yield running
-    finally:
-        running.close()
 
 
 @pytest.fixture(autouse=True)
