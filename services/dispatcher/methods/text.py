@@ -55,10 +55,6 @@ def searchable(texts: list[str]) -> str:
     return "|".join(f" {' '.join(found)} " for text in texts if (found := words(text)))
 
 
-def phrase_text(phrase: tuple[str, ...]) -> str:
-    return f" {' '.join(phrase)} "
-
-
 def unicode_casemap(text: str) -> str:
     """The sort key of i;unicode-casemap (RFC 5051): titlecase each character, decompose."""
     titled = "".join(_titlecase(character) for character in text[:KEY_CHARACTERS_MAX])
