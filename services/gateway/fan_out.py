@@ -42,16 +42,12 @@ LOG_ERRORS = (
 )
 
 
-class Update:
-    """One event as its listeners get it. `frames` is theirs, to encode it once for all of them."""
+class Update(msgspec.Struct, frozen=True):
+    """One event as its listeners get it: type -> state; all up to `cursor` is known with it."""
 
-    __slots__ = ("account_id", "changed", "cursor", "frames")
-
-    def __init__(self, account_id: str, changed: Mapping[str, str], cursor: str) -> None:
-        self.account_id = account_id
-        self.changed = changed  # type -> state
-        self.cursor = cursor  # everything up to here is known to who got this
-        self.frames: dict[object, bytes] = {}
+    account_id: str
+    changed: Mapping[str, str]
+    cursor: str
 
 
 class Joined(msgspec.Struct, frozen=True):

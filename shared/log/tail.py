@@ -97,11 +97,11 @@ class _Reading:
         self._credit = 0
         self._broken: str | None = None
         self._changed = asyncio.Event()
-        self._heard_at = asyncio.get_running_loop().time()
+        self._now = asyncio.get_running_loop().time
+        self._heard_at = self._now()
 
     async def until_more_is_wanted(self) -> None:
         self._credit += _BATCH
-        loop = asyncio.get_running_loop()
         while self._credit > _BATCH // 2:
             self._changed.clear()
             if self._broken is None:
@@ -109,7 +109,7 @@ class _Reading:
                     async with asyncio.timeout(_HEARTBEAT_SECONDS):
                         await self._changed.wait()
                 except TimeoutError:
-                    if loop.time() - self._heard_at > _SILENCE_SECONDS_MAX:
+                    if self._now() - self._heard_at > _SILENCE_SECONDS_MAX:
                         self._broken = "silence"
             if self._broken is not None:
                 raise TailBrokenError(self._broken)
@@ -119,7 +119,7 @@ class _Reading:
 
     async def take(self, message: Msg) -> None:
         """nats-py calls it for one message after the other."""
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = self._now()
         if self._broken is not None:
             return
         status = message.headers.get("Status") if message.headers else None
