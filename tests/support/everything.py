@@ -26,7 +26,7 @@ class RunningEverything(msgspec.Struct, frozen=True):
     clients: list[JmapClient]
 
     async def user(self, name: str, ttl: timedelta | None = None) -> tuple[JmapClient, str]:
-        """A client, and the id of its token."""
+        """A client, and the id of its token; the AddressBook of its account is pushed later."""
         _, account_id = await add_user(self.everything.pool, name)
         token_id, token = await issue_token(self.everything.pool, name, ttl=ttl)
         self.clients.append(JmapClient(self.url, token, account_id))

@@ -14,6 +14,8 @@ from tests.support.wire import EventSourceClient
 
 pytestmark = pytest.mark.integration
 
+CARDS = "/jmap/eventsource?types=ContactCard"
+
 
 @pytest.fixture
 async def running(fresh_nats: NatsServer, postgres_dsn: str) -> AsyncIterator[RunningEverything]:
@@ -27,7 +29,7 @@ async def test_a_connection_that_missed_an_event_is_found_and_told(
     client, _ = await running.user("anna")
     gateway = running.everything.gateway
     async with await EventSourceClient.get(
-        running.port, "/jmap/eventsource", f"Authorization: Bearer {client.token}"
+        running.port, CARDS, f"Authorization: Bearer {client.token}"
     ) as stream:
         await client.add_card(name={"full": "told"})
         await stream.state()
@@ -54,7 +56,7 @@ async def test_metrics_tell_of_connections(running: RunningEverything) -> None:
     client, _ = await running.user("anna")
     authorization = f"Authorization: Bearer {client.token}"
     async with (
-        await EventSourceClient.get(running.port, "/jmap/eventsource", authorization) as stream,
+        await EventSourceClient.get(running.port, CARDS, authorization) as stream,
         await WebSocketClient.connect(running.port, authorization),
     ):
         refused = await EventSourceClient.get(running.port, "/jmap/eventsource")
