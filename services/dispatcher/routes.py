@@ -18,6 +18,7 @@ from shared.runtime.clock import Clock
 from shared.store.credentials import Credential
 
 _NO_CACHE = {"Cache-Control": "no-cache, no-store, must-revalidate"}
+_ANSWER = {**_NO_CACHE, "Content-Language": "en"}  # of descriptions (RFC 8620 section 3.8)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _BODY_SECONDS_MAX = 60
 
@@ -76,7 +77,7 @@ class Api:
             traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
         )
         response = await self._processor.process(request, caller, self._clock.now())
-        return Response(encode_json(response), headers=_NO_CACHE, media_type="application/json")
+        return Response(encode_json(response), headers=_ANSWER, media_type="application/json")
 
 
 async def _well_known(_: HttpRequest) -> Response:
