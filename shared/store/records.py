@@ -185,38 +185,47 @@ async def write_records(
 
     `writes` has at least one, and each record once.
     """
-    modseq = await connection.fetchval(
-        "UPDATE accounts SET modseq = modseq + $2 WHERE id = $1 RETURNING modseq",
-        account_id,
-        len(writes),
-    )
+    columns = [
+        (
+            write.type,
+            write.id,
+            write.data,
+            # An array of arrays would have to be a rectangle; the literal of each is none.
+            "{" + ",".join(map(str, write.tags)) + "}",
+            write.sort,
+            write.search,
+        )
+        for write in writes
+    ]
+    modseq = await connection.fetchval(_WRITE, account_id, len(writes), *zip(*columns, strict=True))
     first = modseq - len(writes) + 1
-    await connection.executemany(
-        """
+    last = {write.type: first + place for place, write in enumerate(writes)}
+    return await _announce(connection, account_id, last, cause)
+
+
+_WRITE = """
+    WITH account AS (
+        UPDATE accounts SET modseq = modseq + $2 WHERE id = $1 RETURNING modseq
+    ), writes AS (
+        SELECT account.modseq - $2 + place AS modseq, type, id, data, tags::bigint[], sort, search
+        FROM account, unnest($3::text[], $4::text[], $5::json[], $6::text[], $7::jsonb[],
+                             $8::jsonb[])
+             WITH ORDINALITY AS given (type, id, data, tags, sort, search, place)
+    ), written AS (
         INSERT INTO records
             (account_id, type, id, created_modseq, modseq, data, tags, sort, search)
-        VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)
+        SELECT $1, type, id, modseq, modseq, data, tags, sort, search FROM writes
         ON CONFLICT (account_id, type, id)
         DO UPDATE SET modseq = excluded.modseq, data = excluded.data, tags = excluded.tags,
             sort = excluded.sort, search = excluded.search,
             destroyed_at = CASE WHEN excluded.data IS NULL THEN now() END
-        """,
-        [
-            (
-                account_id,
-                write.type,
-                write.id,
-                first + place,
-                write.data,
-                list(write.tags),
-                write.sort,
-                write.search,
-            )
-            for place, write in enumerate(writes)
-        ],
+    ), states AS (
+        INSERT INTO type_states (account_id, type, state, ord)
+        SELECT $1, type, 's' || max(modseq), max(modseq) FROM writes GROUP BY type
+        ON CONFLICT (account_id, type) DO UPDATE SET state = excluded.state, ord = excluded.ord
     )
-    last = {write.type: first + place for place, write in enumerate(writes)}
-    return await _move_states(connection, account_id, last, cause)
+    SELECT modseq FROM account
+"""
 
 
 async def touch_records(
@@ -239,7 +248,17 @@ async def touch_records(
         "UPDATE records SET modseq = $4 WHERE account_id = $1 AND type = $2 AND id = $3",
         [(account_id, type_name, row["id"], modseq - place) for place, row in enumerate(ids)],
     )
-    return await _move_states(connection, account_id, {type_name: modseq}, cause)
+    await connection.execute(
+        """
+        INSERT INTO type_states (account_id, type, state, ord) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (account_id, type) DO UPDATE SET state = excluded.state, ord = excluded.ord
+        """,
+        account_id,
+        type_name,
+        state_token(modseq),
+        modseq,
+    )
+    return await _announce(connection, account_id, {type_name: modseq}, cause)
 
 
 async def trim_history(pool: asyncpg.Pool, *, older_than: timedelta, records_max: int) -> int:
@@ -270,15 +289,8 @@ async def trim_history(pool: asyncpg.Pool, *, older_than: timedelta, records_max
     return int(trimmed)
 
 
-async def _move_states(
+async def _announce(
     connection: Connection, account_id: str, last: dict[str, int], cause: Cause
 ) -> OutboxEntry:
     states = {name: OrderedState(state_token(modseq), modseq) for name, modseq in last.items()}
-    await connection.executemany(
-        """
-        INSERT INTO type_states (account_id, type, state, ord) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (account_id, type) DO UPDATE SET state = excluded.state, ord = excluded.ord
-        """,
-        [(account_id, name, state.state, state.order) for name, state in states.items()],
-    )
     return await insert_outbox(connection, account_id, states, cause)
