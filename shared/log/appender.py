@@ -4,10 +4,11 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
 from shared.bus.connection import BusUnavailableError
-from shared.bus.jetstream import JetStream
-from shared.bus.publisher import Publisher, StaleSequenceError
+from shared.bus.jetstream import RawMessage
+from shared.bus.publisher import StaleSequenceError
 from shared.log.event import Cause, States, StoredEvent, encode_event, next_event
 from shared.log.stored import stored_event
 from shared.log.subjects import STREAM, subject_of
@@ -21,11 +22,26 @@ class LogUnavailableError(Exception):
     """The log cannot be used now; whoever asked may try again."""
 
 
+class AppendsToStream(Protocol):
+    """shared.bus.publisher.Publisher."""
+
+    async def append(self, subject: str, body: bytes, *, last_sequence: int) -> int: ...
+
+
+class ReadsFromLeader(Protocol):
+    """shared.bus.jetstream.JetStream."""
+
+    async def last_message(self, stream: str, subject: str) -> RawMessage | None: ...
+
+
 class Appender:
     """Appends events of any number of accounts at once; `is_sound` guards each publish."""
 
     def __init__(
-        self, publisher: Publisher, jetstream: JetStream, is_sound: Callable[[], bool]
+        self,
+        publisher: AppendsToStream,
+        jetstream: ReadsFromLeader,
+        is_sound: Callable[[], bool],
     ) -> None:
         self._publisher = publisher
         self._jetstream = jetstream
