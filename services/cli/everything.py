@@ -21,6 +21,7 @@ from shared.http.health import health_routes
 from shared.http.issuer import JwtSettings, issuer_of
 from shared.log.guard import LogGuard
 from shared.log.open_log import ReadableLog, WritableLog, open_readable_log, open_writable_log
+from shared.log.topology import LogSettings
 from shared.runtime.clock import SystemClock
 from shared.runtime.metrics import Metrics
 from shared.store.migrate import migrate
@@ -58,6 +59,7 @@ async def open_everything(
     jwt: JwtSettings,
     public_url: str,
     draining: asyncio.Event,
+    log_settings: LogSettings | None = None,
 ) -> AsyncIterator[Everything]:
     """With migrations applied and the log as declared."""
     async with AsyncExitStack() as stack:
@@ -65,7 +67,9 @@ async def open_everything(
         pool = await stack.enter_async_context(
             open_pool(servers.postgres_url, connections_max=_POSTGRES_CONNECTIONS_MAX)
         )
-        log = await stack.enter_async_context(open_writable_log(servers.nats_url, pool, name="up"))
+        log = await stack.enter_async_context(
+            open_writable_log(servers.nats_url, pool, name="up", settings=log_settings)
+        )
         await log.keeper.ensure()
         await log.keeper.apply_topology()
         tailed = await stack.enter_async_context(

@@ -10,6 +10,7 @@ from services.gateway import app as gateway
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
 from shared.http.issuer import JwtSettings
+from shared.log.topology import LogSettings
 from shared.runtime.logs import configure_logs
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX
@@ -23,6 +24,7 @@ async def run_dispatcher(environ: Mapping[str, str]) -> None:
     configure_logs()
     await dispatcher.run(
         settings_of(environ, DispatcherSettings),
+        settings_of(environ, LogSettings),
         settings_of(environ, HttpSettings),
         settings_of(environ, JwtSettings),
     )

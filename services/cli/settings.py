@@ -11,6 +11,7 @@ from services.dispatcher.settings import DispatcherSettings
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
 from shared.http.issuer import JWT_PREFIX, JwtSettings
+from shared.log.topology import LogSettings
 from shared.runtime.errors import CouldNotStartError
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX, Secret, refuse_unknown, settings_from
@@ -41,6 +42,7 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX, GatewayServerSettings),
     (PREFIX + "GATEWAY_", GatewaySettings),
     (JWT_PREFIX, JwtSettings),
+    (PREFIX + "LOG_", LogSettings),
 )
 
 

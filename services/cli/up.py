@@ -18,6 +18,7 @@ from services.cli.settings import ServerSettings, UpSettings, settings_of
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
 from shared.http.issuer import JwtSettings
+from shared.log.topology import LogSettings
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.logs import configure_logs
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
@@ -53,6 +54,7 @@ async def up(environ: Mapping[str, str]) -> None:
                             settings_of(environ, JwtSettings),
                             public_url,
                             draining,
+                            settings_of(environ, LogSettings),
                         )
                     )
         except CutShortError:

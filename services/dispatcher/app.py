@@ -35,6 +35,7 @@ from shared.http.health import health_routes
 from shared.http.issuer import JwtSettings, issuer_of
 from shared.jmap.session import Capability, CoreLimits
 from shared.log.open_log import open_writable_log
+from shared.log.topology import LogSettings
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metrics
@@ -129,7 +130,12 @@ def dispatcher_routes(resources: DispatcherResources) -> list[Route]:
     return Dispatcher(resources).routes()
 
 
-async def run(settings: DispatcherSettings, http: HttpSettings, jwt: JwtSettings) -> None:
+async def run(
+    settings: DispatcherSettings,
+    log_settings: LogSettings,
+    http: HttpSettings,
+    jwt: JwtSettings,
+) -> None:
     """`tidings dispatcher`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
     draining = draining_on_signals()
     clock, metrics = SystemClock(), Metrics()
@@ -140,7 +146,7 @@ async def run(settings: DispatcherSettings, http: HttpSettings, jwt: JwtSettings
         )
         await require_migrations(pool)
         log = await stack.enter_async_context(
-            open_writable_log(settings.nats_url, pool, name="dispatcher")
+            open_writable_log(settings.nats_url, pool, name="dispatcher", settings=log_settings)
         )
         relay = Relay(pool, log, clock, metrics)
         authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))

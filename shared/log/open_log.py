@@ -17,7 +17,7 @@ from shared.log.keeper import LogKeeper
 from shared.log.reader import LogReader
 from shared.log.subjects import STREAM
 from shared.log.tail import Tail
-from shared.log.topology import stream_config
+from shared.log.topology import LogSettings, stream_config
 
 
 class WritableLog(msgspec.Struct, frozen=True):
@@ -45,12 +45,12 @@ class ReadableLog(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_writable_log(
-    nats_url: str, pool: asyncpg.Pool, *, name: str, replicas: int = 1
+    nats_url: str, pool: asyncpg.Pool, *, name: str, settings: LogSettings | None = None
 ) -> AsyncIterator[WritableLog]:
     """Raises BusUnavailableError, ServerTooOldError."""
     async with open_bus(nats_url, name=f"{name} writer") as bus, Inbox[int](bus) as inbox:
         jetstream, publisher = JetStream(bus), Publisher(inbox)
-        keeper = LogKeeper(pool, jetstream, publisher, stream_config(replicas=replicas))
+        keeper = LogKeeper(pool, jetstream, publisher, stream_config(settings or LogSettings()))
         guard = LogGuard(keeper.ensure)
         appender = Appender(publisher, jetstream, is_sound=lambda: guard.is_sound)
         bus.on_connection_change(guard.doubt)
@@ -69,7 +69,7 @@ async def open_readable_log(
         reads = await stack.enter_async_context(Inbox[LastMessages](read_bus))
         appends = await stack.enter_async_context(Inbox[int](tail_bus))
         jetstream = JetStream(tail_bus)
-        keeper = LogKeeper(pool, jetstream, Publisher(appends), stream_config())
+        keeper = LogKeeper(pool, jetstream, Publisher(appends), stream_config(LogSettings()))
         yield ReadableLog(
             Tail(tail_bus, jetstream),
             LogReader(DirectGet(reads, STREAM)),

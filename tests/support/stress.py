@@ -20,6 +20,7 @@ from shared.log.appender import Appender, LogUnavailableError
 from shared.log.cursor import decode_cursor
 from shared.log.event import Cause, OrderedState, StoredEvent
 from shared.log.open_log import ReadableLog, WritableLog, open_readable_log, open_writable_log
+from shared.log.topology import LogSettings
 
 AT = "2026-01-01T00:00:00.000Z"
 TYPES = ("Email", "Mailbox", "Thread")
@@ -131,7 +132,7 @@ async def open_writer(
 ) -> AsyncIterator[WritableLog]:
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(
-            open_writable_log(nats_url, pool, name="test", replicas=replicas)
+            open_writable_log(nats_url, pool, name="test", settings=LogSettings(replicas=replicas))
         )
         await stack.enter_async_context(running(log.guard.run()))
         await log.guard.epoch()

@@ -7,10 +7,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from shared.bus.jetstream import JetStream
 from shared.log.event import Cause, OrderedState, changed_since
 from shared.log.keeper import LogForeignError
 from shared.log.open_log import open_readable_log, open_writable_log
 from shared.log.subjects import STREAM
+from shared.log.topology import LogSettings
 from shared.store.logs import read_log, start_epoch
 from shared.store.outbox import mark_published
 from shared.store.pool import open_pool
@@ -54,6 +56,26 @@ async def test_the_log_is_made_once_and_then_kept(clean_nats_url: str, postgres_
 
     assert found == made
     assert made.first_sequence == 1
+
+
+async def test_the_stream_is_brought_to_its_declaration_once(
+    clean_nats_url: str, postgres_dsn: str
+) -> None:
+    async with open_pool(postgres_dsn) as pool:
+        async with open_writer(clean_nats_url, pool) as log:
+            made = await log.keeper.verify()
+            assert await log.keeper.apply_topology() is False
+        chosen = LogSettings(history=8, bytes_max=2**30)
+        async with open_writable_log(clean_nats_url, pool, name="test", settings=chosen) as log:
+            assert await log.keeper.apply_topology() is True
+            assert await log.keeper.apply_topology() is False
+            assert await log.keeper.verify() == made
+            info = await JetStream(log.bus).stream_info(STREAM)
+
+    assert info is not None
+    assert info.config["max_msgs_per_subject"] == 8
+    assert info.config["max_bytes"] == 2**30
+    assert info.config["discard"] == "new"
 
 
 @pytest.mark.parametrize("loss", ["deleted", "older copy"])
