@@ -21,10 +21,10 @@ from services.gateway.websocket_route import WebSocketRoute
 from shared.runtime.clock import SystemClock
 from shared.runtime.serve import HttpSettings, listen, serve
 from shared.store.credentials import Credential
+from tests.support.certificate import Certificate
 from tests.support.memory_fan_out import MemoryFanOut
 
 AUTHORIZATION = "Authorization: Bearer anna"
-ANY_PORT = HttpSettings(port=0, drain_seconds_max=5)
 
 
 def credential_of(user_id: str, expires_at: datetime | None = None) -> Credential:
@@ -104,16 +104,23 @@ async def gateway_running(
     *,
     fan_out: FanOut | None = None,
     with_handoff: bool = True,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[GatewayOfTest]:
+    http = HttpSettings(
+        port=0,
+        drain_seconds_max=5,
+        tls_cert=certificate.path if certificate else None,
+        tls_key=certificate.key_path if certificate else None,
+    )
     memory = MemoryFanOut()
     gateway = GatewayOfTest(settings or GatewaySettings(), fan_out or memory)
     gateway.fan_out = memory  # not of the connections when another was given
-    listener = listen(ANY_PORT)
+    listener = listen(http)
     gateway.port = listener.getsockname()[1]
     protocol = HandoffHttpProtocol if with_handoff else None
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(
-            serve(gateway.app, listener, ANY_PORT, gateway.draining, http_protocol=protocol)
+            serve(gateway.app, listener, http, gateway.draining, http_protocol=protocol)
         )
         clock = tasks.create_task(gateway.connections.run())
         try:

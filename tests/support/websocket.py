@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,17 +33,20 @@ class WebSocketClient:
         self._frames: list[Frame] = []
 
     @classmethod
-    async def connect(
-        cls, port: int, *headers: str, target: str = "/jmap/ws", early: bytes = b""
-    ) -> Self:
+    async def connect(cls, port: int, *headers: str, target: str = "/jmap/ws", **more: Any) -> Self:
         """The opening handshake; `headers` beside those that make one."""
-        return await cls.handshake(port, *HANDSHAKE, OFFER, *headers, target=target, early=early)
+        return await cls.handshake(port, *HANDSHAKE, OFFER, *headers, target=target, **more)
 
     @classmethod
     async def handshake(
-        cls, port: int, *headers: str, target: str = "/jmap/ws", early: bytes = b""
+        cls,
+        port: int,
+        *headers: str,
+        target: str = "/jmap/ws",
+        early: bytes = b"",
+        tls: ssl.SSLContext | None = None,
     ) -> Self:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         client = cls(reader, writer)
         lines = [f"GET {target} HTTP/1.1", f"Host: 127.0.0.1:{port}", *headers]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + early)

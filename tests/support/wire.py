@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from types import TracebackType
 from typing import Self
 
@@ -22,10 +23,16 @@ class EventSourceClient:
 
     @classmethod
     async def get(
-        cls, port: int, target: str, *headers: str, version: str = "1.1", method: str = "GET"
+        cls,
+        port: int,
+        target: str,
+        *headers: str,
+        version: str = "1.1",
+        method: str = "GET",
+        tls: ssl.SSLContext | None = None,
     ) -> Self:
         """Send a request and read the head of the response."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         client = cls(reader, writer)
         lines = [f"{method} {target} HTTP/{version}", f"Host: 127.0.0.1:{port}", *headers]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
