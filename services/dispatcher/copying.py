@@ -18,6 +18,7 @@ from services.dispatcher.mutation import (
     look_around,
     viewer,
     viewer_of,
+    with_stored_media,
     write_settled,
 )
 from services.dispatcher.registry import Answers, Call, Method
@@ -143,7 +144,9 @@ class CopyMethods:
             created_ids=call.created_ids,
             new_id=functools.partial(new_id, declared.id_prefix),
         )
-        drafts = drafter.draft_copies(originals)
+        drafts = await with_stored_media(
+            connection, account.id, declared, drafter.draft_copies(originals), user_id=call.user_id
+        )
         known = await look_around(
             connection, account.id, declared, drafts, user_id=call.user_id, may_empty=False
         )

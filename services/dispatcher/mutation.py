@@ -1,5 +1,6 @@
 """/set of a declared type over PostgreSQL: one transaction, one event (RFC 8620 section 5.3)."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -8,7 +9,8 @@ import msgspec
 from services.dispatcher.blob_store import usable_blobs
 from services.dispatcher.methods.declaration import DeclaredType, Viewer
 from services.dispatcher.methods.index import blob_ids, index_entry, indexed_values
-from services.dispatcher.methods.set import Drafts
+from services.dispatcher.methods.inline_media import without_data_uris
+from services.dispatcher.methods.set import Draft, Drafts
 from services.dispatcher.methods.settle import (
     Known,
     Settled,
@@ -21,7 +23,8 @@ from services.dispatcher.registry import Call
 from shared.jmap.errors import MethodError
 from shared.jmap.i_json import JsonObject, JsonValue, encode_json
 from shared.log.event import Cause
-from shared.store.blobs import mark_unused, mark_used
+from shared.store.blobs import insert_blob, mark_unused, mark_used
+from shared.store.ids import new_id
 from shared.store.outbox import OutboxEntry
 from shared.store.people import VisibleAccount
 from shared.store.pool import Connection
@@ -69,6 +72,24 @@ def record_write(
         sort=encode_json(entry.sort),
         search=encode_json(entry.search),
     )
+
+
+async def with_stored_media(
+    connection: Connection,
+    account_id: str,
+    declared: DeclaredType,
+    drafts: Drafts,
+    *,
+    user_id: str,
+) -> Drafts:
+    """Drafts whose `data:` URIs are blobs. One that falls leaves an unused blob behind."""
+    kept: list[Draft] = []
+    for draft in drafts.drafts:
+        told, blobs = without_data_uris(declared, draft, functools.partial(new_id, "g"))
+        kept.append(told)
+        for blob in blobs:
+            await insert_blob(connection, account_id, user_id, blob.id, blob.type, blob.content)
+    return msgspec.structs.replace(drafts, drafts=kept)
 
 
 async def look_around(

@@ -26,6 +26,7 @@ from services.dispatcher.mutation import (
     viewer,
     viewer_of,
     with_default,
+    with_stored_media,
     write_settled,
 )
 from services.dispatcher.registry import Answers, Call, Method
@@ -174,7 +175,9 @@ class StandardMethods:
             created_ids=call.created_ids,
             new_id=functools.partial(new_id, declared.id_prefix),
         )
-        drafts = drafter.draft(arguments)
+        drafts = await with_stored_media(
+            connection, account.id, declared, drafter.draft(arguments), user_id=call.user_id
+        )
         known = await look_around(
             connection,
             account.id,

@@ -7,7 +7,7 @@ import msgspec
 
 from shared.jmap.ids import is_id
 from shared.store.ids import new_id
-from shared.store.pool import Executor
+from shared.store.pool import Connection, Executor
 
 PIECE_BYTES = 256 * 1024
 INLINE_BYTES_MAX = 64 * 1024  # up to here a blob is in its own row
@@ -101,6 +101,32 @@ class BlobWriter:
             type_,
             content,
             is_complete,
+        )
+
+
+async def insert_blob(
+    connection: Connection, account_id: str, user_id: str, blob_id: str, type_: str, content: bytes
+) -> None:
+    """A blob that is in memory already, in the caller's transaction."""
+    is_inline = len(content) <= INLINE_BYTES_MAX
+    await connection.execute(
+        "INSERT INTO blobs (account_id, id, user_id, size, type, content)"
+        " VALUES ($1, $2, $3, $4, $5, $6)",
+        account_id,
+        blob_id,
+        user_id,
+        len(content),
+        type_,
+        content if is_inline else None,
+    )
+    if not is_inline:
+        places = range(0, len(content), PIECE_BYTES)
+        await connection.executemany(
+            "INSERT INTO blob_pieces (account_id, blob_id, place, content) VALUES ($1, $2, $3, $4)",
+            [
+                (account_id, blob_id, place, content[place : place + PIECE_BYTES])
+                for place in places
+            ],
         )
 
 

@@ -142,6 +142,7 @@ class DeclaredType(msgspec.Struct, frozen=True, kw_only=True):
     query: QueryRules | None = None
     blobs: str | None = None  # path to the blob ids that a record refers to
     images: str | None = None  # path to those of them that must be images
+    inline_media: str | None = None  # property whose members have a uri, or a blobId instead
 
     @property
     def defaults(self) -> Mapping[str, JsonValue]:

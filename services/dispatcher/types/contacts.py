@@ -196,4 +196,5 @@ CONTACT_CARD = DeclaredType(
     query=_QUERY,
     blobs="media/*/blobId",
     images="media/kind=photo/blobId",
+    inline_media="media",
 )

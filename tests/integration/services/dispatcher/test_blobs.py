@@ -192,6 +192,25 @@ async def test_a_photo_is_an_image_that_exists(client: JmapClient) -> None:
             assert answer["notCreated"]["k"]["properties"] == ["media"]
 
 
+@pytest.mark.parametrize("octets", [PNG, PNG + bytes(400_000)])
+async def test_a_photo_in_a_data_uri_becomes_a_blob(client: JmapClient, octets: bytes) -> None:
+    """RFC 9610 section 3: `blobId` and `mediaType`, and no `uri`."""
+    uri = "data:image/png;base64," + base64.b64encode(octets).decode()
+    card = {
+        "addressBookIds": {await client.address_book(): True},
+        "media": {"p": {"kind": "photo", "uri": uri}},
+    }
+    made = (await client.call("ContactCard/set", create={"k": card}))["created"]["k"]
+    photo = made["media"]["p"]
+    assert set(photo) == {"kind", "blobId", "mediaType"}
+    assert (await download(client, photo["blobId"])).content == octets
+    [shown] = (await client.call("ContactCard/get", ids=[made["id"]]))["list"]
+    assert shown["media"]["p"] == photo
+    text = {"media/p/uri": "data:,no%20image", "media/p/blobId": None}
+    refused = await client.call("ContactCard/set", update={made["id"]: text})
+    assert refused["notUpdated"][made["id"]]["properties"] == ["media"]
+
+
 async def test_unused_blobs_live_for_an_hour(
     client: JmapClient, dispatcher: RunningDispatcher
 ) -> None:
