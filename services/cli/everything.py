@@ -96,6 +96,7 @@ async def _put_together(
             committed=relay.wake,
             public_url=public_url,
             clock=clock,
+            metrics=metrics,
             capabilities=[websocket_capability(public_url)],
         )
     )

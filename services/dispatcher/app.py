@@ -60,6 +60,7 @@ class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
     committed: Committed
     public_url: str
     clock: Clock
+    metrics: Metrics
     limits: CoreLimits = CoreLimits()
     blob_limits: BlobLimits = BlobLimits()
     capabilities: Sequence[Capability] = ()
@@ -99,9 +100,10 @@ class Dispatcher:
             registry,
             [item.urn for item in (*own, *resources.capabilities)],
             limits,
+            resources.metrics,
         )
         self._processor, self._limits, self._clock = processor, limits, resources.clock
-        guard = Guard(resources.authenticator)
+        guard = Guard(resources.authenticator, resources.clock, resources.metrics)
         self._api = Api(guard, self._sessions, processor, limits, resources.clock)
         self._blobs = BlobEndpoints(guard, self._sessions, resources.pool, self.keeper, limits)
 
@@ -157,6 +159,7 @@ async def run(
                 committed=relay.wake,
                 public_url=settings.public_url,
                 clock=clock,
+                metrics=metrics,
                 capabilities=[websocket_capability(settings.public_url)],
             )
         )

@@ -13,7 +13,9 @@ from starlette.routing import Route
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
 from shared.http.problem_details import problem, problem_response
 from shared.jmap.errors import RequestError, limit_exceeded
+from shared.runtime.clock import Clock
 from shared.runtime.logs import correlated
+from shared.runtime.metrics import Metric, Metrics
 from shared.store.credentials import Credential
 from shared.store.pool import POSTGRES_AWAY
 
@@ -39,22 +41,38 @@ Answer = Callable[[Request, Credential], Awaitable[Response]]
 class Guard:
     """Makes routes of answers that know their credential."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, clock: Clock, metrics: Metrics) -> None:
         self._authenticator = authenticator
+        self._clock = clock
+        self._metrics = metrics
 
     def route(self, path: str, answer: Answer, *, methods: list[str]) -> Route:
         async def respond(request: Request) -> Response:
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=_PREFLIGHT)
             request.state.request_id = secrets.token_hex(8)
+            begun = self._clock.monotonic()
             with correlated(request_id=request.state.request_id):
                 response = await self._respond(request, answer)
+                self._count(path, request, response, self._clock.monotonic() - begun)
             response.headers["X-Request-Id"] = request.state.request_id
             for name, value in _CORS.items():
                 response.headers[name] = value
             return response
 
         return Route(path, respond, methods=[*methods, "OPTIONS"])
+
+    def _count(self, path: str, request: Request, response: Response, seconds: float) -> None:
+        status = response.status_code
+        self._metrics.count(Metric.HTTP_REQUESTS, route=path, status=str(status))
+        self._metrics.observe(Metric.HTTP_REQUEST_SECONDS, seconds, route=path)
+        facts = {
+            "http_method": request.method,
+            "route": path,
+            "status": status,
+            "seconds": round(seconds, 6),
+        }
+        _log.info("http_request", extra=facts)
 
     async def _respond(self, request: Request, answer: Answer) -> Response:
         try:

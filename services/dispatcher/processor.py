@@ -16,6 +16,7 @@ from shared.jmap.errors import MethodError, limit_exceeded, unknown_capability
 from shared.jmap.references import resolve_references
 from shared.jmap.session import CoreLimits
 from shared.log.event import Cause
+from shared.runtime.metrics import Metric, Metrics
 from shared.store.people import VisibleAccount
 from shared.store.pool import POSTGRES_AWAY
 
@@ -37,11 +38,16 @@ class Processor:
     """`capabilities` are those that `using` may name."""
 
     def __init__(
-        self, registry: Registry, capabilities: Collection[str], limits: CoreLimits
+        self,
+        registry: Registry,
+        capabilities: Collection[str],
+        limits: CoreLimits,
+        metrics: Metrics,
     ) -> None:
         self._registry = registry
         self._capabilities = frozenset(capabilities)
         self._limits = limits
+        self._metrics = metrics
 
     async def process(self, request: Request, caller: Caller, now: datetime) -> Response:
         """Raises RequestError."""
@@ -57,6 +63,7 @@ class Processor:
             answers = await self._answers(
                 invocation, responses, request.using, _Turn(caller, created_ids, now)
             )
+            self._count(invocation.name, answers)
             responses.extend(
                 MethodResponse(name, arguments, invocation.call_id) for name, arguments in answers
             )
@@ -65,6 +72,13 @@ class Processor:
             session_state=caller.session_state,
             created_ids=msgspec.UNSET if request.created_ids is None else created_ids,
         )
+
+    def _count(self, name: str, answers: Answers) -> None:
+        """By method; a name that nobody has would be a label of the client's making."""
+        first, arguments = answers[0]
+        outcome = str(arguments["type"]) if first == "error" else "ok"
+        method = name if name in self._registry else "unknown"
+        self._metrics.count(Metric.METHOD_CALLS, method=method, outcome=outcome)
 
     async def _answers(
         self,

@@ -18,6 +18,7 @@ from services.dispatcher.app import Dispatcher, DispatcherResources
 from shared.http.authentication import Authenticator
 from shared.jmap.session import CoreLimits
 from shared.runtime.clock import SystemClock
+from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
 from shared.store.credentials import issue_token
 from shared.store.people import add_user
@@ -40,6 +41,7 @@ async def main(dsn: str) -> None:
                 committed=lambda _: None,
                 public_url="http://127.0.0.1",
                 clock=clock,
+                metrics=Metrics(),
                 limits=CoreLimits(max_concurrent_requests=64),
             )
         )

@@ -124,7 +124,7 @@ async def running_dispatcher(
     blob_limits: BlobLimits | None = None,
     certificate: Certificate | None = None,
 ) -> AsyncIterator[RunningDispatcher]:
-    clock, draining = SystemClock(), asyncio.Event()
+    clock, draining, metrics = SystemClock(), asyncio.Event(), Metrics()
     http = HttpSettings(
         port=0,
         drain_seconds_max=2,
@@ -144,11 +144,12 @@ async def running_dispatcher(
                 committed=committed.append,
                 public_url=url,
                 clock=clock,
+                metrics=metrics,
                 limits=limits or CoreLimits(),
                 blob_limits=blob_limits or BlobLimits(),
             )
         )
-        app = Starlette(routes=[*dispatcher.routes(), *health_routes({}, draining, Metrics())])
+        app = Starlette(routes=[*dispatcher.routes(), *health_routes({}, draining, metrics)])
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(app, listener, http, draining))
             try:

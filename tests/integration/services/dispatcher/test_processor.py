@@ -11,6 +11,7 @@ from services.dispatcher.registry import Answers, Call, Method, registry_of
 from services.dispatcher.types.core import METHODS
 from shared.jmap.envelope import request_from_json
 from shared.jmap.session import CORE, CoreLimits
+from shared.runtime.metrics import Metrics
 from tests.support.dispatcher import CONTACTS, JmapClient, RunningDispatcher
 
 pytestmark = pytest.mark.integration
@@ -34,7 +35,7 @@ async def test_a_bug_is_a_server_fail_that_the_log_explains(
 ) -> None:
     """C-27: and the calls after it go on."""
     registry = registry_of(METHODS, [Method(name="Bug/get", capability=CORE, handle=_bug)])
-    processor = Processor(registry, [CORE], CoreLimits())
+    processor = Processor(registry, [CORE], CoreLimits(), Metrics())
     request = request_from_json(
         {"using": [CORE], "methodCalls": [["Bug/get", {}, "0"], ["Core/echo", {}, "1"]]}
     )
@@ -135,6 +136,18 @@ async def test_ids_are_never_given_again(client: JmapClient) -> None:
         await client.call("ContactCard/set", destroy=[card])
     got = await client.call("ContactCard/get", ids=sorted(seen))
     assert sorted(got["notFound"]) == sorted(seen)
+
+
+async def test_calls_are_counted_by_method_and_outcome(client: JmapClient) -> None:
+    await client.request(["Core/echo", {}, "0"], ["Nope/x", {}, "1"], ["AddressBook/get", {}, "2"])
+    text = (await client.http.get("/metrics")).text
+    for line in (
+        'tidings_method_calls_total{method="Core/echo",outcome="ok"} 1.0',
+        'tidings_method_calls_total{method="unknown",outcome="unknownMethod"} 1.0',
+        'tidings_method_calls_total{method="AddressBook/get",outcome="invalidArguments"} 1.0',
+        'tidings_http_requests_total{route="/jmap/api",status="200"} 1.0',
+    ):
+        assert line in text
 
 
 async def test_only_what_is_used_is_known(
