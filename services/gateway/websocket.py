@@ -1,6 +1,7 @@
 """WebSocket (RFC 6455, RFC 8887) as a channel: frames in and out, requests, pushes."""
 
 import asyncio
+import codecs
 import contextlib
 import logging
 from typing import Any, Protocol, cast
@@ -57,14 +58,36 @@ class WebSocketOptions(msgspec.Struct, frozen=True, kw_only=True):
     requests_at_once_max: int
 
 
+class _Framing(Framing):
+    def recv_frame(self, frame: Frame) -> None:
+        """A Close may come between the fragments of a message (RFC 6455 section 5.4)."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None  # of the message that stays unfinished
+        super().recv_frame(frame)
+
+
+class _Fragments:
+    """A message of which more will come."""
+
+    def __init__(self) -> None:
+        self._octets = bytearray()
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def joined(self, octets: bytes, *, is_last: bool) -> bytes:
+        """All of it with its last; raises UnicodeDecodeError once no text can go on like this."""
+        self._decoder.decode(octets, is_last)
+        self._octets += octets
+        return bytes(self._octets) if is_last else b""
+
+
 class WebSocketChannel(PushChannel):
     """Requests run beside each other and beside the pushes; a slow peer is read no further."""
 
     __slots__ = (
         "_answer",
         "_asked_cursor",
+        "_fragments",
         "_framing",
-        "_message",
         "_options",
         "_requests",
         "_wire",
@@ -88,10 +111,12 @@ class WebSocketChannel(PushChannel):
         self._answer = answer
         self._options = options
         self._asked_cursor: str | None = None
-        self._message: bytearray | None = None  # of which more fragments will come
+        self._fragments: _Fragments | None = None
         self._requests = 0  # under way
         self._wire: asyncio.Transport | None = None  # outlives `transport` until it is closed
-        self._framing = Framing(SERVER, state=OPEN, max_size=options.message_bytes_max, logger=_log)
+        self._framing = _Framing(
+            SERVER, state=OPEN, max_size=options.message_bytes_max, logger=_log
+        )
 
     # Bytes.
 
@@ -150,26 +175,29 @@ class WebSocketChannel(PushChannel):
 
     def _take(self, frame: Frame) -> None:
         match frame.opcode:
-            case Opcode.TEXT if frame.fin:
-                self._receive_message(bytes(frame.data))
-            case Opcode.TEXT:
-                self._message = bytearray(frame.data)
-            case Opcode.CONT if self._message is not None:
-                self._message += frame.data
-                if frame.fin:
-                    message, self._message = self._message, None
-                    self._receive_message(bytes(message))
+            case Opcode.TEXT | Opcode.CONT:
+                self._take_text(bytes(frame.data), is_last=frame.fin)
             case Opcode.BINARY:
                 self._framing.fail(CloseCode.UNSUPPORTED_DATA, "JMAP is text")
             case _:
                 pass  # the framing answers control frames
 
-    def _receive_message(self, body: bytes) -> None:
+    def _take_text(self, octets: bytes, *, is_last: bool) -> None:
+        """The framing takes care that fragments come in order."""
         try:
-            body.decode()
+            if self._fragments is None and is_last:
+                octets.decode()
+            else:
+                self._fragments = self._fragments or _Fragments()
+                octets = self._fragments.joined(octets, is_last=is_last)
         except UnicodeDecodeError:
             self._framing.fail(CloseCode.INVALID_DATA, "not UTF-8")
             return
+        if is_last:
+            self._fragments = None
+            self._receive_message(octets)
+
+    def _receive_message(self, body: bytes) -> None:
         try:
             message = decode_message(body)
             match message:
