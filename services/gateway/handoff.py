@@ -14,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 EXTENSION = "tidings.handoff"
+HEAD_SECONDS_MAX = 15.0  # for a request to say what it wants
 EARLY_BYTES_MAX = 64 * 1024  # a client that talks before the upgrade is answered
 
 
@@ -24,10 +25,24 @@ class HandoffRefusedError(Exception):
 class HandoffHttpProtocol(HttpToolsProtocol):
     """Needs a `uvicorn.Config(http=HandoffHttpProtocol)`; WebSocket scopes are never made."""
 
+    _head_timer: asyncio.TimerHandle | None = None
     _is_upgrading = False
     _early = b""  # what came after a request to upgrade
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
+
     def on_headers_complete(self) -> None:
+        self._head_came()
         extensions: Any = {EXTENSION: weakref.ref(self)}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
@@ -72,6 +87,16 @@ class HandoffHttpProtocol(HttpToolsProtocol):
         before_early()
         if early:
             successor.data_received(early)
+
+    def _expect_head(self) -> None:
+        """Who connects and says nothing, or ever so slowly, is not waited for."""
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS_MAX, self.transport.close)
+
+    def _head_came(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def _keep_early(self, data: bytes) -> None:
         self._early += data

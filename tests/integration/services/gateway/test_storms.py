@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from services.gateway import handoff
 from services.gateway.settings import GatewaySettings
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.gateway import AUTHORIZATION, gateway_running
@@ -60,3 +61,20 @@ async def test_pushes_go_on_while_hundreds_come_in() -> None:
         for client in storm:
             client.result().writer.transport.abort()
         assert slowest < 2.0 * PATIENCE
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET /jmap/eventsource HTTP/1.1\r\nHost: x\r\n"])
+async def test_who_connects_and_does_not_ask_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr(handoff, "HEAD_SECONDS_MAX", 0.3)
+    async with gateway_running() as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(beginning)
+        async with asyncio.timeout(10 * PATIENCE):
+            assert await reader.read() == b""
+        writer.close()
+        async with await EventSourceClient.get(gateway.port, ALL, AUTHORIZATION) as live:
+            await asyncio.sleep(0.5)
+            gateway.fan_out.append("a1", Email="s1")
+            assert await live.state(), "a stream is not a request that is waited for"
