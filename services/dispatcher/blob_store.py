@@ -22,8 +22,8 @@ from shared.store.blobs import (
 from shared.store.pool import Connection, Executor
 from shared.store.records import AccountGoneError, lock_account, read_tagged, tag
 
-_RECORDS_MAX = 1000  # that refer to one set of blobs, looked at to know which is which
-_JOB_BLOBS = 500
+_RECORDS_MAX = 1000  # told of one blob
+_JOB_BLOBS = 200
 UNUSED_LIFETIME = timedelta(hours=1)
 
 _decoder = msgspec.json.Decoder(JsonObject)
@@ -41,17 +41,28 @@ class OverQuotaError(Exception):
 
 
 async def references(
-    connection: Executor, account_id: str, declared: DeclaredType, ids: Collection[str]
+    connection: Executor,
+    account_id: str,
+    declared: DeclaredType,
+    ids: Collection[str],
+    *,
+    records_max: int = _RECORDS_MAX,
 ) -> dict[str, list[str]]:
-    """Blob id -> records of the type that refer to it."""
+    """Blob id -> up to `records_max` records of the type that refer to it.
+
+    Each blob is asked for alone, so that one that many refer to does not hide another's.
+    """
     found: dict[str, list[str]] = {blob_id: [] for blob_id in ids}
-    if declared.blobs is None or not ids:
+    if declared.blobs is None:
         return found
-    tags = [tag(account_id, declared.name, BLOB, blob_id) for blob_id in ids]
-    for record in await read_tagged(connection, account_id, declared.name, tags, _RECORDS_MAX):
-        for blob_id in blob_ids(declared, _decoder.decode(record.data)):
-            if blob_id in found:
-                found[blob_id].append(record.id)
+    for blob_id, records in found.items():
+        wanted = tag(account_id, declared.name, BLOB, blob_id)
+        tagged = await read_tagged(connection, account_id, declared.name, [wanted], records_max)
+        records.extend(
+            record.id
+            for record in tagged
+            if blob_id in blob_ids(declared, _decoder.decode(record.data))
+        )
     return found
 
 
@@ -67,7 +78,7 @@ async def visible_blobs(
     others = [blob.id for blob in blobs.values() if blob.user_id != user_id]
     referenced: set[str] = set()
     for declared in types:
-        found = await references(executor, account_id, declared, others)
+        found = await references(executor, account_id, declared, others, records_max=1)
         referenced.update(blob_id for blob_id, records in found.items() if records)
     hidden = set(others) - referenced
     return {blob_id: blob for blob_id, blob in blobs.items() if blob_id not in hidden}
@@ -150,7 +161,7 @@ class BlobKeeper:
         """The account is locked, so no record can begin to refer to one of them."""
         used: set[str] = set()
         for declared in self.types:
-            found = await references(connection, account_id, declared, ids)
+            found = await references(connection, account_id, declared, ids, records_max=1)
             used.update(blob_id for blob_id, records in found.items() if records)
         deleted = [blob_id for blob_id in ids if blob_id not in used]
         if used:

@@ -127,35 +127,6 @@ async def test_limits_of_uploads(postgres_dsn: str) -> None:
         await client.http.aclose()
 
 
-async def test_concurrent_requests_are_limited(postgres_dsn: str) -> None:
-    """C-10, C-26: maxConcurrentRequests."""
-    async with running_dispatcher(
-        postgres_dsn, limits=CoreLimits(max_concurrent_requests=1)
-    ) as dispatcher:
-        client = await dispatcher.user("ada")
-        begun, go_on = asyncio.Event(), asyncio.Event()
-
-        async def slow() -> Any:
-            yield b'{"using":[],'
-            begun.set()
-            await go_on.wait()
-            yield b'"methodCalls":[]}'
-
-        headers = {"Content-Type": "application/json"}
-        async with asyncio.TaskGroup() as tasks:
-            first = tasks.create_task(
-                client.http.post("/jmap/api", content=slow(), headers=headers)
-            )
-            await begun.wait()
-            second = await client.post({"using": [], "methodCalls": []})
-            while second.status_code == 200:
-                second = await client.post({"using": [], "methodCalls": []})
-            go_on.set()
-        assert (second.status_code, second.json()["limit"]) == (429, "maxConcurrentRequests")
-        assert first.result().status_code == 200
-        await client.http.aclose()
-
-
 async def test_only_who_uploaded_it_sees_an_unreferenced_blob(
     client: JmapClient, dispatcher: RunningDispatcher
 ) -> None:
@@ -228,6 +199,22 @@ async def test_unused_blobs_live_for_an_hour(
     assert (await download(client, used)).status_code == 200
     await keeper.remove_unused(older_than=timedelta(0))
     assert (await download(client, used)).status_code == 404
+
+
+async def test_a_blob_of_many_does_not_hide_another(
+    client: JmapClient, dispatcher: RunningDispatcher
+) -> None:
+    """C-40: the job looks at each blob alone."""
+    popular, rare = [(await upload(client, PNG))["blobId"] for _ in range(2)]
+    for blob_id in (popular, popular, popular, rare):
+        await client.add_card(media={"p": {"kind": "photo", "blobId": blob_id}})
+    # As if the job had to find out again which blobs are in use.
+    await dispatcher.pool.execute("UPDATE blobs SET unused_at = now() - interval '2 hours'")
+    await dispatcher.dispatcher.keeper.remove_unused()
+    for blob_id in (popular, rare):
+        assert (await download(client, blob_id)).status_code == 200
+    left = "SELECT count(*) FROM blobs WHERE unused_at IS NOT NULL"
+    assert await dispatcher.pool.fetchval(left) == 0
 
 
 async def test_over_quota_the_oldest_unused_goes_first(postgres_dsn: str) -> None:

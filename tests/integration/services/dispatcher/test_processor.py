@@ -1,5 +1,6 @@
 """Calls in order, over HTTP and with a method that has a bug (RFC 8620 section 3)."""
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,12 @@ from services.dispatcher.types.core import METHODS
 from shared.jmap.envelope import request_from_json
 from shared.jmap.session import CORE, CoreLimits
 from shared.runtime.metrics import Metrics
-from tests.support.dispatcher import CONTACTS, JmapClient, RunningDispatcher
+from tests.support.dispatcher import (
+    CONTACTS,
+    JmapClient,
+    RunningDispatcher,
+    running_dispatcher,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -159,3 +165,32 @@ async def test_only_what_is_used_is_known(
         assert urn in session["capabilities"]
     answer: Any = await client.post({"using": ["urn:x"], "methodCalls": []})
     assert answer.json()["type"].endswith("unknownCapability")
+
+
+async def test_concurrent_requests_are_limited(postgres_dsn: str) -> None:
+    """C-10, C-26: maxConcurrentRequests."""
+    async with running_dispatcher(
+        postgres_dsn, limits=CoreLimits(max_concurrent_requests=1)
+    ) as dispatcher:
+        client = await dispatcher.user("ada")
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> Any:
+            yield b'{"using":[],'
+            begun.set()
+            await go_on.wait()
+            yield b'"methodCalls":[]}'
+
+        headers = {"Content-Type": "application/json"}
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(
+                client.http.post("/jmap/api", content=slow(), headers=headers)
+            )
+            await begun.wait()
+            second = await client.post({"using": [], "methodCalls": []})
+            while second.status_code == 200:
+                second = await client.post({"using": [], "methodCalls": []})
+            go_on.set()
+        assert (second.status_code, second.json()["limit"]) == (429, "maxConcurrentRequests")
+        assert first.result().status_code == 200
+        await client.http.aclose()
