@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
+from shared.http.cross_origin import READABLE, answer_preflight
 from shared.http.problem_details import problem, problem_response
 from shared.jmap.errors import RequestError, limit_exceeded
 from shared.runtime.clock import Clock
@@ -20,20 +21,6 @@ from shared.store.credentials import Credential
 from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
-
-# Any origin: a token travels in a header, and never by itself, as a cookie would.
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "ETag, X-Request-Id, Retry-After, WWW-Authenticate",
-}
-_PREFLIGHT = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
-    "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, If-None-Match, Range, traceparent"
-    ),
-    "Access-Control-Max-Age": "86400",
-}
 
 Answer = Callable[[Request, Credential], Awaitable[Response]]
 
@@ -49,14 +36,14 @@ class Guard:
     def route(self, path: str, answer: Answer, *, methods: list[str]) -> Route:
         async def respond(request: Request) -> Response:
             if request.method == "OPTIONS":
-                return Response(status_code=204, headers=_PREFLIGHT)
+                return await answer_preflight(request)
             request.state.request_id = secrets.token_hex(8)
             begun = self._clock.monotonic()
             with correlated(request_id=request.state.request_id):
                 response = await self._respond(request, answer)
                 self._count(path, request, response, self._clock.monotonic() - begun)
             response.headers["X-Request-Id"] = request.state.request_id
-            for name, value in _CORS.items():
+            for name, value in READABLE.items():
                 response.headers[name] = value
             return response
 

@@ -27,6 +27,7 @@ from services.gateway.websocket_route import WebSocketRoute
 from shared.bus.connection import Bus, open_bus
 from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
+from shared.http.cross_origin import answer_preflight
 from shared.http.health import health_routes
 from shared.http.issuer import JwtSettings, issuer_of
 from shared.log.appender import LogUnavailableError
@@ -94,6 +95,7 @@ class Gateway:
 
     def routes(self) -> list[Route]:
         return [
+            Route("/jmap/eventsource", answer_preflight, methods=["OPTIONS"]),
             Route("/jmap/eventsource", self._event_source),
             Route("/jmap/ws", self._websocket),
             Route(
@@ -101,6 +103,7 @@ class Gateway:
                 TicketRoute(self._credential, self._tickets).answer,
                 methods=["POST"],
             ),
+            Route("/jmap/ticket", answer_preflight, methods=["OPTIONS"]),
         ]
 
     def receive_control(self, message: ControlMessage) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import Response
 
 from services.gateway.admission import Admission, FullError, Place
+from shared.http.cross_origin import READABLE
 from shared.runtime.clock import Clock
 from shared.store.credentials import Credential
 from shared.store.pool import POSTGRES_AWAY
@@ -47,7 +48,7 @@ class Refusal(Exception):  # noqa: N818  an answer, not a failure
         return Response(
             msgspec.json.encode(body),
             status_code=self.status,
-            headers={"cache-control": "no-store", **self.headers},
+            headers={"cache-control": "no-store", **READABLE, **self.headers},
             media_type="application/problem+json",
         )
 

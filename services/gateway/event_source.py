@@ -19,6 +19,7 @@ HEADERS = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
+    (b"access-control-allow-origin", b"*"),  # a browser's EventSource obeys CORS
 )
 
 

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from services.gateway.entrance import Authenticate, Refusal, database_answers, retry_after
 from services.gateway.tickets import Tickets, TooManyTicketsError
+from shared.http.cross_origin import READABLE
 from shared.runtime.clock import utc_text
 
 
@@ -27,6 +28,6 @@ class TicketRoute:
         body = {"ticket": ticket.ticket, "expires": utc_text(ticket.expires)}
         return Response(
             msgspec.json.encode(body),
-            headers={"cache-control": "no-store"},
+            headers={"cache-control": "no-store", **READABLE},
             media_type="application/json",
         )

@@ -1,12 +1,11 @@
 """Dispatcher and gateway as `tidings up` puts them together, in the test's own process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import msgspec
-from starlette.routing import Route
 
 from services.cli.embedded.servers import Servers
 from services.cli.everything import Everything, open_everything
@@ -57,14 +56,9 @@ class RunningEverything(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def everything_running(
-    nats_url: str,
-    dsn: str,
-    settings: GatewaySettings | None = None,
-    *,
-    port: int = 0,
-    more_routes: Sequence[Route] = (),
+    nats_url: str, dsn: str, settings: GatewaySettings | None = None
 ) -> AsyncIterator[RunningEverything]:
-    http = HttpSettings(port=port, drain_seconds_max=2)
+    http = HttpSettings(port=0, drain_seconds_max=2)
     draining, stopping = asyncio.Event(), asyncio.Event()
     listener = listen(http)
     url = url_of(listener, http)
@@ -79,7 +73,6 @@ async def everything_running(
         ) as everything,
         asyncio.TaskGroup() as tasks,
     ):
-        everything.app.router.routes[:0] = more_routes
         running = tasks.create_task(everything.run(draining, stopping))
         serving = tasks.create_task(
             serve(everything.app, listener, http, stopping, http_protocol=HandoffHttpProtocol)

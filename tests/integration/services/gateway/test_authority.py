@@ -180,6 +180,24 @@ async def test_tickets_are_bounded_and_need_a_token(running: RunningEverything) 
     assert "retry-after" in refused.headers
 
 
+async def test_pages_of_any_origin_may_ask_and_may_know_why_not(running: RunningEverything) -> None:
+    client, _ = await running.user("anna")
+    page = {"Origin": "https://app.example", "Authorization": ""}
+    for path, http_method in (("/jmap/ticket", "POST"), ("/jmap/eventsource", "GET")):
+        allowed = await client.http.options(
+            path, headers={**page, "Access-Control-Request-Method": http_method}
+        )
+        assert allowed.status_code == 204
+        assert "Authorization" in allowed.headers["access-control-allow-headers"]
+        assert "Last-Event-ID" in allowed.headers["access-control-allow-headers"]
+        refused = await client.http.request(http_method, path, headers=page)
+        assert refused.status_code == 401
+        for answer in (allowed, refused):
+            assert answer.headers["access-control-allow-origin"] == "*"
+    given = await client.http.post("/jmap/ticket")
+    assert given.headers["access-control-allow-origin"] == "*"
+
+
 async def test_w01_the_session_tells_where_the_websocket_is(running: RunningEverything) -> None:
     client, _ = await running.user("anna")
     session = (await client.http.get("/jmap/session")).json()

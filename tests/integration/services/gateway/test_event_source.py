@@ -34,6 +34,7 @@ async def test_the_head_comes_at_once_and_is_that_of_an_event_stream(
         assert client.headers["content-type"] == "text/event-stream"
         assert client.headers["cache-control"] == "no-store"
         assert client.headers["x-accel-buffering"] == "no"
+        assert client.headers["access-control-allow-origin"] == "*"
         assert client.headers["transfer-encoding"] == "chunked"
         assert await client.hears_nothing()
 
