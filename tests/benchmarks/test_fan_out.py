@@ -14,8 +14,8 @@ from tests.benchmarks.measured import Server, server
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
-BROADCASTS = 20
-ROUNDS = 3  # the best one counts: others use the machine, too
+BROADCASTS = 10
+ROUNDS = 8  # the best one counts: others use the machine, too
 
 
 @pytest.fixture(autouse=True)
