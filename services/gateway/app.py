@@ -164,12 +164,13 @@ class Gateway:
         channels = list(self.connections)
         if not channels:
             return
-        valid = await self._authority.valid_tokens({channel.holder.id for channel in channels})
+        kept = {channel.holder.id for channel in channels if channel.holder.is_kept}
+        revoked = kept - await self._authority.valid_tokens(kept)
         visible = await self._authority.visible_to_many(
             {channel.holder.user_id for channel in channels}
         )
         for channel in channels:
-            if channel.holder.id not in valid:
+            if channel.holder.id in revoked:
                 channel.end(EndReason.REVOKED)
             elif (
                 channel.is_listening

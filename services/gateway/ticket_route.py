@@ -20,7 +20,7 @@ class TicketRoute:
         try:
             with database_answers():
                 credential = await self._authenticate(request.headers.get("authorization"))
-                ticket = await self._tickets.issue(credential.id)
+                ticket = await self._tickets.issue(credential)
         except Refusal as refusal:
             return refusal.response()
         except TooManyTicketsError:

@@ -20,17 +20,27 @@ SELECT $1, $2, now() + make_interval(secs => $3)
 WHERE (SELECT count(*) FROM tickets WHERE token_id = $2 AND expires_at > now()) < $4
 RETURNING expires_at
 """
-_REDEEM = """
-WITH used AS (DELETE FROM tickets WHERE hash = $1 RETURNING token_id, expires_at)
-SELECT tokens.id, tokens.user_id, users.name AS user_name, tokens.scopes, tokens.expires_at
-FROM used JOIN tokens ON tokens.id = used.token_id JOIN users ON users.id = tokens.user_id
-WHERE used.expires_at > now() AND tokens.revoked_at IS NULL
-  AND (tokens.expires_at IS NULL OR tokens.expires_at > now())
+_ISSUE_FOR_JWT = """
+INSERT INTO tickets (hash, jwt, expires_at)
+SELECT $1, $5, now() + make_interval(secs => $3)
+WHERE (SELECT count(*) FROM tickets WHERE jwt ->> 'id' = $2 AND expires_at > now()) < $4
+RETURNING expires_at
 """
+_REDEEM = """
+WITH used AS (DELETE FROM tickets WHERE hash = $1 RETURNING token_id, jwt, expires_at)
+SELECT used.jwt, tokens.id, tokens.user_id, users.name AS user_name, tokens.scopes,
+       tokens.expires_at, now() AS redeemed_at
+FROM used
+LEFT JOIN tokens ON tokens.id = used.token_id AND tokens.revoked_at IS NULL
+  AND (tokens.expires_at IS NULL OR tokens.expires_at > now())
+JOIN users ON users.id = COALESCE(tokens.user_id, used.jwt ->> 'user_id')
+WHERE used.expires_at > now()
+"""
+_jwt_credentials = msgspec.json.Decoder(Credential)
 
 
 class TooManyTicketsError(Exception):
-    """The token has TICKETS_PER_TOKEN_MAX that were not used yet."""
+    """The credential has TICKETS_PER_TOKEN_MAX that were not used yet."""
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -46,12 +56,15 @@ class Tickets:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def issue(self, token_id: str) -> Ticket:
+    async def issue(self, credential: Credential) -> Ticket:
         """Raises TooManyTicketsError."""
         text = base64.urlsafe_b64encode(secrets.token_bytes(_TICKET_BYTES)).decode().rstrip("=")
-        expires_at = await self._pool.fetchval(
-            _ISSUE, _hash(text), token_id, TICKET_SECONDS, TICKETS_PER_TOKEN_MAX
-        )
+        values = (_hash(text), credential.id, TICKET_SECONDS, TICKETS_PER_TOKEN_MAX)
+        if credential.is_kept:
+            expires_at = await self._pool.fetchval(_ISSUE, *values)
+        else:
+            jwt = msgspec.json.encode(credential)
+            expires_at = await self._pool.fetchval(_ISSUE_FOR_JWT, *values, jwt)
         if expires_at is None:
             raise TooManyTicketsError
         return Ticket(text, expires_at.astimezone(UTC))
@@ -61,6 +74,9 @@ class Tickets:
         row = await self._pool.fetchrow(_REDEEM, _hash(ticket))
         if row is None:
             return None
+        if row["jwt"] is not None:
+            credential = _jwt_credentials.decode(row["jwt"])
+            return None if credential.is_expired(row["redeemed_at"]) else credential
         expires_at = row["expires_at"]
         return Credential(
             id=row["id"],

@@ -76,6 +76,7 @@ class Issuer:
             user_name=claims.user_name,
             scopes=claims.scopes,
             expires_at=claims.expires_at,
+            is_kept=False,
         )
 
     async def _load_keys(self, wanted: str | None) -> None:

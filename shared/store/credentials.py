@@ -25,6 +25,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     user_name: str
     scopes: frozenset[str]
     expires_at: datetime | None
+    is_kept: bool = True  # in the table of tokens, where it can be revoked; a JWT is not
 
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now

@@ -56,7 +56,11 @@ class RunningEverything(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def everything_running(
-    nats_url: str, dsn: str, settings: GatewaySettings | None = None
+    nats_url: str,
+    dsn: str,
+    settings: GatewaySettings | None = None,
+    *,
+    jwt: JwtSettings | None = None,
 ) -> AsyncIterator[RunningEverything]:
     http = HttpSettings(port=0, drain_seconds_max=2)
     draining, stopping = asyncio.Event(), asyncio.Event()
@@ -67,7 +71,7 @@ async def everything_running(
         open_everything(
             servers,
             settings or GatewaySettings(drain_seconds=0),
-            JwtSettings(),
+            jwt or JwtSettings(),
             public_url=url,
             draining=draining,
         ) as everything,
