@@ -34,6 +34,9 @@ class Joined(Protocol):
 class FanOut(Protocol):
     """The tail of the log, passed on by account."""
 
+    @property
+    def cursor(self) -> str: ...
+
     async def join(
         self, listener: PushChannel, account_ids: Collection[str], cursor: str | None
     ) -> Joined: ...
@@ -85,6 +88,11 @@ class Connections:
 
     def __iter__(self) -> Iterator[PushChannel]:
         return iter(tuple(self._channels))
+
+    @property
+    def cursor(self) -> str:
+        """Who joins with it is told all that comes after this moment."""
+        return self._fan_out.cursor
 
     def of_user(self, user_id: str) -> Collection[PushChannel]:
         return tuple(self._by_user.get(user_id, ()))

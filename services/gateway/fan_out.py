@@ -131,6 +131,11 @@ class FanOut:
         """All events up to this sequence were passed on."""
         return self._tail.position
 
+    @property
+    def cursor(self) -> str:
+        """Of `position`; while no log was found yet one that is answered with all there is."""
+        return self._cursor(self._tail.position)
+
     def doubt(self) -> None:
         """A connection was lost: nobody joins until the log was checked again."""
         self._live.clear()

@@ -243,7 +243,8 @@ class WebSocketChannel(PushChannel):
         if asked.cursor is not None:
             self._asked_cursor = asked.cursor
         elif not self.is_listening:
-            self.push.cursor = ""
+            # Now, not when the join is done: what the client then asks by Request comes after this.
+            self._asked_cursor = self.switchboard.cursor
         self._ask_for(asked.types)
         self.is_listening = True
         self.switchboard.rejoin_soon(self)

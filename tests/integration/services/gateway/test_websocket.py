@@ -262,6 +262,21 @@ async def test_w11_w12_pushes_come_once_enabled_and_carry_a_push_state(
         assert await client.message() == state_change("m.2", a1={"Email": "s2"})
 
 
+async def test_w12_push_starts_when_it_is_enabled_though_the_log_cannot_be_read_yet(
+    gateway: GatewayOfTest,
+) -> None:
+    """A client may ask for the states right behind it, and miss nothing after the answer."""
+    gateway.fan_out.append("a1", Email="s1")
+    gateway.fan_out.delay = asyncio.Event()
+    async with await connect(gateway) as client:
+        client.send(ENABLE)
+        client.send(asking("r1"))
+        assert (await client.message())["requestId"] == "r1"
+        cursor = gateway.fan_out.append("a1", Email="s2")
+        gateway.fan_out.delay.set()
+        assert await client.message() == state_change(cursor, a1={"Email": "s2"})
+
+
 async def test_w12_only_the_types_asked_for_are_pushed_unknown_ones_never_change(
     gateway: GatewayOfTest,
 ) -> None:
