@@ -70,6 +70,10 @@ class Process:
         self._process.terminate()
         return self.wait()
 
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
     def wait(self, *, seconds: float = 20) -> int:
         return self._process.wait(seconds * PATIENCE)
 
