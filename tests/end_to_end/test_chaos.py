@@ -33,14 +33,14 @@ LOGGED = ("log_rebuild", "log_started_over", "connection_behind_log", "rejoin_re
 
 
 async def add_people(postgres_url: str, dice: random.Random) -> list[Person]:
-    """Each with an account; every fifth sees some others, and two see all."""
+    """Each with an account; every fifth sees some others, and four see all."""
     async with open_pool(postgres_url, connections_max=2) as pool:
         names = [f"user{number}" for number in range(PEOPLE)]
         accounts = [(await add_user(pool, name))[1] for name in names]
         people = []
         for number, name in enumerate(names):
             visible = {accounts[number]}
-            if number < 2:
+            if number < 4:
                 visible.update(accounts)
             elif number % 5 == 0:
                 visible.update(dice.sample(accounts, 3))
@@ -156,7 +156,7 @@ async def test_every_view_ends_at_get_and_no_state_went_back(
     environment = {
         "TIDINGS_NATS_URL": fresh_nats.url,
         "TIDINGS_POSTGRES_URL": fresh_postgres.dsn,
-        "TIDINGS_GATEWAY_STALL_SECONDS": "5",
+        "TIDINGS_GATEWAY_STALL_SECONDS": "2",
         "TIDINGS_GATEWAY_SELF_CHECK_SECONDS": "2",
     }
     migrated = tidings("migrate", environment=environment)

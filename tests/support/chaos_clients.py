@@ -76,7 +76,7 @@ class ChaosClient:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            seconds = self._dice.uniform(5, 40) if self._is_busy else self._dice.uniform(1, 12)
+            seconds = self._dice.uniform(10, 50) if self._is_busy else self._dice.uniform(1, 12)
             try:
                 async with asyncio.timeout(None if self._record.is_calm else seconds):
                     await self._connect()
@@ -196,7 +196,7 @@ class ChaosClient:
         if self._record.is_calm or self._dice.random() > 0.02:
             return
         self._record.counts["stalls"] += 1
-        await asyncio.sleep(self._dice.uniform(1, 20 if self._is_busy else 5))
+        await asyncio.sleep(self._dice.uniform(1, 30 if self._is_busy else 5))
 
 
 class EventSourceChaosClient(ChaosClient):
