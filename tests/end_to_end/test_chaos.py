@@ -14,6 +14,7 @@ from shared.store.people import add_grant, add_user
 from shared.store.pool import open_pool
 from tests.support.chaos import Api, Fleet, Person, Record, View, Writer
 from tests.support.chaos_clients import KINDS, ChaosClient
+from tests.support.chaos_log import missed
 from tests.support.eventually import eventually
 from tests.support.processes import tidings
 from tests.support.servers import NatsServer, PostgresServer
@@ -143,6 +144,7 @@ def check(fleet: Fleet, record: Record) -> None:
         assert counts[f"{kind.kind} pushes"] >= 20 * SECONDS
     for fate in ("newest", "older", "garbage", "none"):
         assert counts[f"cursors: {fate}"] >= SECONDS
+    assert counts["cursors compared with the log"] >= 10 * SECONDS
     assert counts["stalls"] >= SECONDS / 2
     assert counts["changes merged"] >= SECONDS
     assert counts["writes"] >= 5 * SECONDS
@@ -156,6 +158,7 @@ async def test_every_view_ends_at_get_and_no_state_went_back(
     environment = {
         "TIDINGS_NATS_URL": fresh_nats.url,
         "TIDINGS_POSTGRES_URL": fresh_postgres.dsn,
+        "TIDINGS_LOG_HISTORY": "100000",  # all of it is read at the end
         "TIDINGS_GATEWAY_STALL_SECONDS": "2",
         "TIDINGS_GATEWAY_SELF_CHECK_SECONDS": "2",
     }
@@ -167,6 +170,7 @@ async def test_every_view_ends_at_get_and_no_state_went_back(
         try:
             async with api.http:
                 await live(fleet, people, api, record, dice)
+            record.violations += await missed(fresh_nats.url, fresh_postgres.dsn, record)
         finally:
             print(f"chaos of {SECONDS:.0f} s: {record}")
             print({name: f"{peak >> 20} MB" for name, peak in fleet.peak_bytes.items()})

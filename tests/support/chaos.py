@@ -27,12 +27,23 @@ View: TypeAlias = dict[tuple[str, str], int]
 """(account, type) -> number of the state."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a client knew when it was given the cursor."""
+
+    cursor: str
+    view: View
+    told: View
+    by: str  # for whoever looks into a violation
+
+
 @dataclass
 class Record:
     """What happened, and what must not have."""
 
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
+    places: list[tuple[frozenset[str], Place]] = field(default_factory=list)  # and what it may see
     is_calm: bool = False  # the chaos is over
 
     def __str__(self) -> str:

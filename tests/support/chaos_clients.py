@@ -15,7 +15,6 @@ import random
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from websockets.frames import Frame, Opcode
@@ -26,6 +25,7 @@ from tests.support.chaos import (
     Api,
     NotNowError,
     Person,
+    Place,
     Record,
     View,
     get_calls,
@@ -41,15 +41,6 @@ _OPEN_SECONDS = 15.0 * PATIENCE
 _RECEIVE_BUFFER_BYTES = 4096  # little, so that a reader that stalls is felt by the server
 _GARBAGE = ("garbage", "0", "1..", "1.zzzz.7", "2.a.1", "1.a.-1", "x" * 3000)
 _CURSORS_KEPT = 30
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a client knew when it was given the cursor."""
-
-    cursor: str
-    view: View
-    told: View
 
 
 class ChaosClient:
@@ -168,9 +159,11 @@ class ChaosClient:
             for type_name, state in states.items():
                 self._learn((account_id, type_name), number_of(state), cursor)
         if cursor is not None and self.has_view:
-            place = Place(cursor, self.view.copy(), self._told.copy())
+            by = f"{self.kind} connected with {self.fate} cursor"
+            place = Place(cursor, self.view.copy(), self._told.copy(), by)
             if self._dice.random() < 0.2:
                 self._older.append(place)
+                self._record.places.append((self.person.visible, place))
             self._newest = place
 
     def _learn(self, key: tuple[str, str], number: int, cursor: str | None) -> None:
