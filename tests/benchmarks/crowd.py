@@ -4,7 +4,10 @@ import selectors
 import socket
 import time
 
-REQUEST = "GET /jmap/eventsource?types=*&closeafter=no&ping=0 HTTP/1.1\r\nHost: x\r\n{auth}\r\n\r\n"
+REQUEST = (
+    "GET /jmap/eventsource?types=*&closeafter=no&ping=0 HTTP/1.1\r\nHost: x\r\n"
+    "Accept: text/event-stream\r\n{auth}\r\n\r\n"
+)
 UPGRADE = (
     "GET /jmap/ws HTTP/1.1\r\nHost: x\r\n{auth}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: jmap\r\n"

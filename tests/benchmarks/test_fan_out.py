@@ -11,6 +11,7 @@ import pytest
 
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.measured import Server, server
+from tests.benchmarks.nchan import Nchan, nchan
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -26,7 +27,7 @@ def _many_files() -> None:
 
 def measure(kind: str, connections: int, *, is_websocket: bool = False) -> dict[str, float]:
     """CPU per delivery and memory per connection."""
-    with server(kind) as running:
+    with nchan() if kind == "nchan" else server(kind) as running:
         before = running.ask("memory")
         crowd = Crowd(running.port, connections, is_websocket=is_websocket)
         try:
@@ -37,7 +38,7 @@ def measure(kind: str, connections: int, *, is_websocket: bool = False) -> dict[
     return {"microseconds": best * 1e6, "bytes": memory}
 
 
-def _round(running: Server, crowd: Crowd, connections: int) -> float:
+def _round(running: Server | Nchan, crowd: Crowd, connections: int) -> float:
     answer: list[float] = []
     asking = threading.Thread(target=lambda: answer.append(running.ask(f"broadcast {BROADCASTS}")))
     asking.start()
@@ -53,6 +54,7 @@ def test_a_delivery_costs_little_more_than_a_write(connections: int) -> None:
     found = {
         "floor": measure("floor", connections),
         "tidings": measure("tidings", connections),
+        "nchan": measure("nchan", connections),
         "starlette": measure("starlette", connections),
         "floor_websocket": measure("floor_websocket", connections, is_websocket=True),
         "tidings_websocket": measure("tidings", connections, is_websocket=True),
@@ -63,6 +65,7 @@ def test_a_delivery_costs_little_more_than_a_write(connections: int) -> None:
     assert found["tidings"]["bytes"] <= 4 * 1024
     assert found["tidings_websocket"]["bytes"] <= 16 * 1024
     assert cost["tidings"] <= 1.3 * cost["floor"]
+    assert cost["tidings"] <= cost["nchan"]
     assert cost["tidings"] <= cost["starlette"] / 3
     assert cost["tidings_websocket"] <= 1.5 * cost["floor_websocket"]
 
