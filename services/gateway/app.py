@@ -1,6 +1,7 @@
 """The gateway put together: its resources, its routes, its loops."""
 
 import asyncio
+import contextlib
 import logging
 from contextlib import AsyncExitStack
 
@@ -15,7 +16,7 @@ from services.gateway.connections import Connections
 from services.gateway.counts import Counts
 from services.gateway.entrance import Entrance, Refusal
 from services.gateway.event_source_route import EventSourceRoute
-from services.gateway.fan_out import LOG_ERRORS, FanOut
+from services.gateway.fan_out import LOG_ERRORS
 from services.gateway.forwarding import Forwarding
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.push_connection import EndReason
@@ -23,6 +24,7 @@ from services.gateway.self_check import SelfCheck
 from services.gateway.settings import GatewaySettings, ServerSettings
 from services.gateway.ticket_route import TicketRoute
 from services.gateway.tickets import Tickets
+from services.gateway.timed_fan_out import TimedFanOut
 from services.gateway.websocket_route import WebSocketRoute
 from shared.bus.connection import Bus, open_bus
 from shared.bus.control import ControlMessage, listen_control
@@ -42,7 +44,7 @@ from shared.store.pool import POSTGRES_ERRORS, open_pool
 
 _log = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 10.0
+SWEEP_SECONDS = 1.5  # two queries over all who are connected
 SWEEP_SECONDS_MAX = 5.0
 COUNT_SECONDS = 1.0
 
@@ -66,8 +68,11 @@ class Gateway:
         self._settings = settings = resources.settings
         self._authenticator = resources.authenticator
         self._authority = Authority(resources.pool, monotonic=resources.clock.monotonic)
-        self._fan_out = FanOut(
-            resources.log.tail, resources.log.reader, resources.log.keeper.verify
+        self._fan_out = TimedFanOut(
+            resources.log.tail,
+            resources.log.reader,
+            resources.log.keeper.verify,
+            now=resources.clock.now,
         )
         resources.log.on_doubt(self._fan_out.doubt)
         self.connections = Connections(
@@ -92,6 +97,9 @@ class Gateway:
         self._counts = Counts(
             resources.metrics, self.connections, self._entrance, self._fan_out, self.self_check
         )
+
+        self._sweep_wanted = asyncio.Event()
+        resources.bus.on_connection_change(self._sweep_wanted.set)
 
     def routes(self) -> list[Route]:
         return [
@@ -150,8 +158,11 @@ class Gateway:
             ) from error
 
     async def _sweep(self) -> None:
+        """Also when NATS was lost or came back: control messages may have been lost with it."""
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._sweep_wanted.wait(), SWEEP_SECONDS)
+            self._sweep_wanted.clear()
             try:
                 async with asyncio.timeout(SWEEP_SECONDS_MAX):
                     await self._tickets.forget_expired()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from services.gateway.channel import PushChannel, Update
 from services.gateway.deadlines import Deadlines
 from services.gateway.push_connection import Change, EndReason
+from services.gateway.samples import new_samples
 from shared.log.appender import LogUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,9 @@ class Connections:
         self.ended: Counter[tuple[str, str]] = Counter()  # by kind and reason
         self.joined: Counter[str] = Counter()  # by outcome
         self.rejoined = 0
+        self.replayed_states = new_samples()  # by each join with a cursor
+        self.ping_seconds = new_samples()
+        self.drained_ratio = 0.0
         self._sent_by_ended: Counter[str] = Counter()  # by kind
         self._merged_by_ended: Counter[str] = Counter()
         self._fan_out = fan_out
@@ -143,7 +147,9 @@ class Connections:
             return
         channel.account_ids = account_ids
         self.joined[joined.outcome] += 1
-        channel.push.catch_up(joined.changed, joined.cursor)
+        missed = channel.push.catch_up(joined.changed, joined.cursor)
+        if cursor is not None:
+            self.replayed_states.append(missed)
 
     def change_of(self, update: Update) -> Change:
         """One Change for all connections that get the update, so that it is encoded once."""
@@ -208,8 +214,10 @@ class Connections:
             if delay > TICK_SECONDS / 10:
                 await asyncio.sleep(delay)
             channel.end(EndReason.DRAINING)
+            self.drained_ratio = number / len(channels)
         for channel in self:  # who came meanwhile
             channel.end(EndReason.DRAINING)
+        self.drained_ratio = 1.0
 
     async def _tick(self) -> None:
         while True:

@@ -5,8 +5,9 @@ from typing import Any
 
 from services.gateway.connections import Connections
 from services.gateway.entrance import Entrance
-from services.gateway.fan_out import FanOut
+from services.gateway.samples import Samples
 from services.gateway.self_check import SelfCheck
+from services.gateway.timed_fan_out import TimedFanOut
 from shared.runtime.metrics import Metric, Metrics
 
 
@@ -18,7 +19,7 @@ class Counts:
         metrics: Metrics,
         connections: Connections,
         entrance: Entrance,
-        fan_out: FanOut,
+        fan_out: TimedFanOut,
         self_check: SelfCheck,
     ) -> None:
         self._metrics = metrics
@@ -41,6 +42,14 @@ class Counts:
         self._add(Metric.REJOINS, Counter({(): connections.rejoined}))
         self._add(Metric.REFUSALS, self._entrance.refusals, "status")
         self._add(Metric.SELF_CHECKS, self._self_check.outcomes, "outcome")
+        self._metrics.set(Metric.DRAINED_RATIO, connections.drained_ratio)
+        self._observe(Metric.REPLAYED_STATES, connections.replayed_states)
+        self._observe(Metric.PING_SECONDS, connections.ping_seconds)
+        self._observe(Metric.PUSH_LAG_SECONDS, self._fan_out.lags)
+
+    def _observe(self, metric: Metric, samples: Samples) -> None:
+        while samples:
+            self._metrics.observe(metric, samples.popleft())
 
     def _add(self, metric: Metric, counted: Counter[Any], *labels: str) -> None:
         """The keys of `counted` are the values of `labels`, a tuple where there are several."""

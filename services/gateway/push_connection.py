@@ -139,16 +139,19 @@ class PushConnection:
         self._merge(change.account_id, wanted)
         return False
 
-    def catch_up(self, changed: Mapping[str, Mapping[str, str]], cursor: str) -> None:
-        """Merge what a join found to be missed since the client's cursor."""
+    def catch_up(self, changed: Mapping[str, Mapping[str, str]], cursor: str) -> int:
+        """Merge what a join found to be missed since the client's cursor: so many states."""
         if self.end_reason is not None:
-            return
+            return 0
         self.cursor = cursor
         types = self.options.types
+        missed = 0
         for account_id, states in changed.items():
             wanted = {t: s for t, s in states.items() if types is None or t in types}
             if wanted:
                 self._merge(account_id, wanted)
+                missed += len(wanted)
+        return missed
 
     def ask(self, options: PushOptions) -> None:
         """The client asks for other types from now on."""

@@ -89,6 +89,7 @@ class WebSocketChannel(PushChannel):
         "_fragments",
         "_framing",
         "_options",
+        "_pinged_at",
         "_requests",
         "_wire",
         "is_listening",
@@ -112,6 +113,7 @@ class WebSocketChannel(PushChannel):
         self._options = options
         self._asked_cursor: str | None = None
         self._fragments: _Fragments | None = None
+        self._pinged_at: float | None = None  # monotonic seconds, until it is answered
         self._requests = 0  # under way
         self._wire: asyncio.Transport | None = None  # outlives `transport` until it is closed
         self._framing = _Framing(
@@ -124,6 +126,7 @@ class WebSocketChannel(PushChannel):
         return push_messages(message)
 
     def ping_frame(self) -> bytes:
+        self._pinged_at = self.switchboard.now()
         return _PING_FRAME
 
     def end_frame(self, reason: EndReason) -> bytes:
@@ -179,6 +182,9 @@ class WebSocketChannel(PushChannel):
                 self._take_text(bytes(frame.data), is_last=frame.fin)
             case Opcode.BINARY:
                 self._framing.fail(CloseCode.UNSUPPORTED_DATA, "JMAP is text")
+            case Opcode.PONG if self._pinged_at is not None:
+                self.switchboard.ping_seconds.append(self.switchboard.now() - self._pinged_at)
+                self._pinged_at = None
             case _:
                 pass  # the framing answers control frames
 

@@ -26,6 +26,10 @@ class Metric(StrEnum):
     CONNECTIONS = "tidings_connections"
     CONNECTIONS_ENDED = "tidings_connections_ended_total"
     JOINS = "tidings_joins_total"
+    REPLAYED_STATES = "tidings_replayed_states"
+    PUSH_LAG_SECONDS = "tidings_push_lag_seconds"
+    PING_SECONDS = "tidings_ping_seconds"
+    DRAINED_RATIO = "tidings_drained_ratio"
     PUSH_MESSAGES = "tidings_push_messages_total"
     PUSH_MERGES = "tidings_push_merges_total"
     REFUSALS = "tidings_refusals_total"
@@ -55,6 +59,18 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
         Metric.CONNECTIONS: (_Kind.GAUGE, "Connected clients.", ("transport",)),
         Metric.CONNECTIONS_ENDED: (_Kind.COUNTER, "Ended, by reason.", ("transport", "reason")),
         Metric.JOINS: (_Kind.COUNTER, "Joins: fresh, resumed, reset.", ("outcome",)),
+        Metric.REPLAYED_STATES: (
+            _Kind.HISTOGRAM,
+            "States that a join with a cursor told at once.",
+            (),
+        ),
+        Metric.PUSH_LAG_SECONDS: (
+            _Kind.HISTOGRAM,
+            "From commit to the sockets, of events that somebody listens to.",
+            (),
+        ),
+        Metric.PING_SECONDS: (_Kind.HISTOGRAM, "Until a WebSocket answers a ping.", ()),
+        Metric.DRAINED_RATIO: (_Kind.GAUGE, "Of a drain: 0 before it, 1 when all are closed.", ()),
         Metric.PUSH_MESSAGES: (_Kind.COUNTER, "StateChanges sent.", ("transport",)),
         Metric.PUSH_MERGES: (_Kind.COUNTER, "Changes merged into a later one.", ("transport",)),
         Metric.REFUSALS: (_Kind.COUNTER, "Connections refused, by status.", ("status",)),
@@ -66,6 +82,8 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
         ),
     }
 )
+
+_BUCKETS = {Metric.REPLAYED_STATES: (0, 1, 3, 10, 30, 100, 300, 1000, 3000)}
 
 
 class Metrics:
@@ -85,8 +103,9 @@ class Metrics:
                 case _Kind.GAUGE:
                     self._gauges[metric] = Gauge(metric, meaning, labels, registry=self._registry)
                 case _Kind.HISTOGRAM:
+                    buckets = _BUCKETS.get(metric, Histogram.DEFAULT_BUCKETS)
                     self._histograms[metric] = Histogram(
-                        metric, meaning, labels, registry=self._registry
+                        metric, meaning, labels, registry=self._registry, buckets=buckets
                     )
                 case _:
                     assert_never(kind)

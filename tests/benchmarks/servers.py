@@ -30,6 +30,7 @@ from services.gateway.frames import chunk, text_frame
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.recent_events import RecentEvents
 from services.gateway.settings import GatewaySettings
+from services.gateway.timed_fan_out import TimedFanOut
 from services.gateway.websocket_route import WebSocketRoute
 from shared.http import authentication
 from shared.log.event import Event, OrderedState, StoredEvent, encode_event
@@ -142,7 +143,7 @@ class Tidings:
     def __init__(self) -> None:
         settings = GatewaySettings(connections_per_address_max=50_000)
         self._tail = _SilentTail()
-        self.fan_out = FanOut(self._tail, _NoReader(), _sound_log)
+        self.fan_out = TimedFanOut(self._tail, _NoReader(), _sound_log, now=SystemClock().now)
         self._connections = Connections(
             self.fan_out,
             _visible_accounts,

@@ -64,6 +64,10 @@ async def test_metrics_tell_of_connections(running: RunningEverything) -> None:
         for number in range(20):
             await client.add_card(name={"full": str(number)})
         await stream.state()
+        async with await EventSourceClient.get(
+            running.port, CARDS, authorization, "Last-Event-ID: unknown"
+        ):
+            pass
 
         await eventually(lambda: _tells(running.url, 'tidings_connections{transport="sse"} 1.0'))
         for line in (
@@ -72,6 +76,10 @@ async def test_metrics_tell_of_connections(running: RunningEverything) -> None:
             'tidings_refusals_total{status="401"} 1.0',
             r'tidings_push_messages_total{transport="sse"} [1-9]',
             r"tidings_tail_sequence [1-9]",
+            r"tidings_push_lag_seconds_count [1-9]",
+            "tidings_drained_ratio 0.0",
+            'tidings_replayed_states_bucket{le="0.0"} 0.0',
+            'tidings_replayed_states_bucket{le="1.0"} 1.0',
         ):
             assert await eventually(lambda line=line: _tells(running.url, line))  # type: ignore[misc]
     await eventually(

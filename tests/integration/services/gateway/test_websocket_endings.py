@@ -15,7 +15,7 @@ from tests.support.gateway import (
     GatewayOfTest,
     gateway_running,
 )
-from tests.support.websocket import WebSocketClient
+from tests.support.websocket import READ_SECONDS, WebSocketClient
 
 pytestmark = pytest.mark.integration
 
@@ -103,9 +103,12 @@ async def test_an_idle_peer_is_pinged() -> None:
     async with gateway_running(settings) as gateway, await connect(gateway) as client:
         ping = await client.frame()
         assert (ping.opcode.name, bytes(ping.data)) == ("PING", b"")
+        assert not gateway.connections.ping_seconds
         client.flush()
         client.send(asking("R1"))
         assert (await client.message())["requestId"] == "R1"
+        (round_trip,) = gateway.connections.ping_seconds
+        assert 0 < round_trip < READ_SECONDS
 
 
 async def test_drain_closes_with_1012(gateway: GatewayOfTest) -> None:

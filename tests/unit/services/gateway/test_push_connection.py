@@ -72,8 +72,9 @@ def test_only_the_types_asked_for_are_told() -> None:
 def test_what_was_missed_is_cut_to_the_types_too() -> None:
     push = connected(types=frozenset({"Email"}))
 
-    push.catch_up({"a1": {"Email": "e1", "Mailbox": "m1"}, "a2": {"Mailbox": "m2"}}, "c9")
+    missed = push.catch_up({"a1": {"Email": "e1", "Mailbox": "m1"}, "a2": {"Mailbox": "m2"}}, "c9")
 
+    assert missed == 1
     assert push.take(0.0) == PushMessage({"a1": {"Email": "e1"}}, "c9")
 
 
