@@ -26,9 +26,9 @@ SEED = int(os.environ.get("TIDINGS_TEST_CHAOS_SEED", random.randrange(1 << 32)))
 PEOPLE = 50
 CLIENTS_OF_EACH = 4
 WRITES_PER_SECOND = 30
-# A process that idles takes 60 to 70 MB. What a gateway holds for 200 clients is at most 48 KB of
-# unsent bytes each, and one pending state for each of 100 (account, type): 15 MB. A dispatcher
-# holds the few requests of the moment.
+# A process that idles takes about 75 MB, nearly all of it Python and its modules. For 200 clients a
+# gateway holds at most 16 KB of unsent bytes and one pending state for each of 100 (account, type)
+# each, below 10 MB together; a dispatcher holds the requests and the outbox rows of the moment.
 MEMORY_BYTES_MAX = 120 << 20
 LOGGED = ("log_rebuild", "log_started_over", "connection_behind_log", "rejoin_refused")
 

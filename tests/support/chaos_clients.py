@@ -161,8 +161,10 @@ class ChaosClient:
         if cursor is not None and self.has_view:
             by = f"{self.kind} connected with {self.fate} cursor"
             place = Place(cursor, self.view.copy(), self._told.copy(), by)
-            if self._dice.random() < 0.2:
+            is_chosen = self._dice.random() < 0.2
+            if is_chosen:
                 self._older.append(place)
+            if is_chosen or not self._is_busy:  # whose views are small
                 self._record.places.append((self.person.visible, place))
             self._newest = place
 
