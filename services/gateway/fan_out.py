@@ -106,7 +106,6 @@ class FanOut:
         verify: Verify,
         *,
         recent_accounts_max: int = 50_000,
-        reads_at_once_max: int = 32,
         retry_seconds: float = 0.2,
     ) -> None:
         self._tail = tail
@@ -115,7 +114,6 @@ class FanOut:
         self._retry_seconds = retry_seconds
         self._recent_accounts_max = recent_accounts_max
         self._recent = RecentEvents(recent_accounts_max, floor=0)
-        self._reads = asyncio.Semaphore(reads_at_once_max)
         self._index: defaultdict[str, list[_Member]] = defaultdict(list)
         self._members: defaultdict[Listener, list[_Member]] = defaultdict(list)
         self._epoch: str | None = None
@@ -251,8 +249,7 @@ class FanOut:
                 changed = self._recent.changed_since(member.account_ids, after)
                 return Joined(changed, self._cursor(fence), "resumed"), fence
             try:
-                async with self._reads:
-                    snapshot, after = await self._read(member, after, fence)
+                snapshot, after = await self._read(member, after, fence)
             except LOG_ERRORS as error:
                 _log.info("log_read_failed", extra={"error": repr(error)})
                 await asyncio.sleep(self._retry_seconds)

@@ -12,6 +12,7 @@ from shared.bus.inbox import Inbox
 from shared.bus.jetstream import JetStream
 from shared.bus.publisher import Publisher
 from shared.log.appender import Appender
+from shared.log.batched_reader import BatchedReader
 from shared.log.guard import LogGuard
 from shared.log.keeper import LogKeeper
 from shared.log.reader import LogReader
@@ -33,7 +34,7 @@ class ReadableLog(msgspec.Struct, frozen=True):
     """One tail and any number of reads, each on a connection of its own."""
 
     tail: Tail
-    reader: LogReader
+    reader: BatchedReader
     keeper: LogKeeper
     buses: tuple[Bus, Bus]
 
@@ -72,7 +73,7 @@ async def open_readable_log(
         keeper = LogKeeper(pool, jetstream, Publisher(appends), stream_config(LogSettings()))
         yield ReadableLog(
             Tail(tail_bus, jetstream),
-            LogReader(DirectGet(reads, STREAM)),
+            BatchedReader(LogReader(DirectGet(reads, STREAM))),
             keeper,
             (tail_bus, read_bus),
         )
