@@ -44,7 +44,8 @@ from shared.store.pool import POSTGRES_ERRORS, open_pool
 
 _log = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 1.5  # two queries over all who are connected
+SWEEP_SECONDS = 1.5
+SWEEP_SHARE_MAX = 0.1  # of the time: with very many connections it is done less often
 SWEEP_SECONDS_MAX = 5.0
 COUNT_SECONDS = 1.0
 
@@ -159,16 +160,21 @@ class Gateway:
 
     async def _sweep(self) -> None:
         """Also when NATS was lost or came back: control messages may have been lost with it."""
+        took = 0.0
         while True:
+            pause = max(SWEEP_SECONDS, took / SWEEP_SHARE_MAX)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sweep_wanted.wait(), SWEEP_SECONDS)
+                await asyncio.wait_for(self._sweep_wanted.wait(), pause)
             self._sweep_wanted.clear()
+            start = self.connections.now()
             try:
                 async with asyncio.timeout(SWEEP_SECONDS_MAX):
                     await self._tickets.forget_expired()
                     await self.look_at_all_again()
             except POSTGRES_ERRORS as error:
                 _log.warning("sweep_failed", extra={"error": repr(error)})
+            else:
+                took = self.connections.now() - start
 
     async def look_at_all_again(self) -> None:
         """Close who lost the token, and join again who sees other accounts than before."""

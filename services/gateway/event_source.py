@@ -70,10 +70,15 @@ def _response_head(http_version: str, default_headers: tuple[tuple[bytes, bytes]
 
 
 class AsgiTransport:
-    """Imitates a transport over ASGI; while a write is on its way its channel is paused."""
+    """Imitates a transport over ASGI; while a write is on its way its channel is paused.
 
-    def __init__(self, channel: PushChannel) -> None:
+    `below` is what the server writes to, if that is known: a `send` to a peer that takes nothing
+    ends only with it.
+    """
+
+    def __init__(self, channel: PushChannel, below: asyncio.Transport | None) -> None:
         self._channel = channel
+        self._below = below
         self._body = b""
         self._is_closing = False
         self._changed = asyncio.Event()
@@ -96,7 +101,11 @@ class AsgiTransport:
         self._is_closing = True
         self._changed.set()
 
-    abort = close
+    def abort(self) -> None:
+        self._body = b""
+        self.close()
+        if self._below is not None:
+            self._below.abort()
 
     async def _pump(self, send: Send) -> None:
         while self._body or not self._is_closing:

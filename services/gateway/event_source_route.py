@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+from services.gateway.channel import bound_buffers
 from services.gateway.connections import Connections
 from services.gateway.entrance import Entrance, Refusal, Visitor, header, retry_after, ticket_of
 from services.gateway.event_source import (
@@ -58,7 +59,8 @@ class EventSourceRoute:
             else:
                 channel.open_as(head, is_chunked=scope["http_version"] == "1.1")
                 return
-        await self._stay(channel, receive, send)
+        below = None if protocol is None else protocol.transport
+        await self._stay(channel, below, receive, send)
 
     async def _joined(self, scope: Any) -> EventSourceChannel | None:  # noqa: ANN401
         """A channel that was told what it missed, or None for HEAD; raises Refusal."""
@@ -118,8 +120,16 @@ class EventSourceRoute:
             stall_seconds=self._settings.stall_seconds,
         )
 
-    async def _stay(self, channel: EventSourceChannel, receive: Receive, send: Send) -> None:
-        transport = AsgiTransport(channel)
+    async def _stay(
+        self,
+        channel: EventSourceChannel,
+        below: asyncio.Transport | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        if below is not None and not below.is_closing():
+            bound_buffers(below)
+        transport = AsgiTransport(channel, below)
         channel.transport = transport
         try:
             await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})

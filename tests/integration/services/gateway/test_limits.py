@@ -78,3 +78,30 @@ async def test_the_kernel_gives_a_vanished_peer_up_and_holds_little_for_a_slow_o
             # Linux keeps as much again for its own records.
             buffered = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             assert buffered == 2 * SEND_BUFFER_BYTES
+
+
+async def test_a_stalled_peer_that_is_answered_over_asgi_costs_no_task_for_ever() -> None:
+    """A client gets there by pipelining."""
+    settings = GatewaySettings(stall_seconds=1, flush_milliseconds=1)
+    async with gateway_running(settings) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(f"GET {ALL} HTTP/1.1\r\nHost: x\r\n{AUTHORIZATION}\r\n\r\n".encode() * 2)
+        client = EventSourceClient(reader, writer)
+        await client._read_head()
+        async with client:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            (channel,) = gateway.connections
+            number = 0
+            while not channel.push.is_over:
+                number += 1
+                gateway.fan_out.append("a1", Email=f"s{number}" + "x" * 10_000)
+                await asyncio.sleep(0.002)
+                assert number < 20_000
+
+            assert gateway.connections.ended["sse", "stalled"] == 1
+            await eventually(lambda: not answering())
+
+
+def answering() -> list[str]:
+    tasks = [repr(task) for task in asyncio.all_tasks()]
+    return [task for task in tasks if "run_asgi" in task]
