@@ -57,11 +57,13 @@ async def raise_highest_sequence(
 async def rebuild_lock(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
     """The connection that alone may rebuild; the lock ends with it, also when the process dies."""
     async with pool.acquire() as connection:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         try:
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             yield connection
-        finally:
             await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+        except BaseException:
+            connection.terminate()  # rather than give it back to the pool with the lock
+            raise
 
 
 async def account_states(

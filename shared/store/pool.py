@@ -34,6 +34,17 @@ POSTGRES_AWAY = (
 _JSONB_VERSION = b"\x01"  # the first byte of jsonb's binary format
 
 
+class _Connection(asyncpg.Connection):
+    """Given back to the pool without a query that resets the session: nothing here changes it.
+
+    Whoever takes an advisory lock or changes a setting outside a transaction must undo it. The
+    query would be half of what a lookup costs.
+    """
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 @asynccontextmanager
 async def open_pool(dsn: str, *, connections_max: int = 10) -> AsyncIterator[asyncpg.Pool]:
     """A pool that connects when it is first used, so it may be made before the server is up."""
@@ -41,6 +52,7 @@ async def open_pool(dsn: str, *, connections_max: int = 10) -> AsyncIterator[asy
         dsn,
         min_size=0,
         max_size=connections_max,
+        connection_class=_Connection,
         init=_set_codecs,
         command_timeout=30,  # seconds
         server_settings={"application_name": "tidings"},
