@@ -12,6 +12,7 @@ from services.gateway.push_connection import Change, Due, EndReason, PushConnect
 
 WRITE_BUFFER_BYTES_MAX = 16 * 1024  # more than this unsent: the peer is slow
 SEND_BUFFER_BYTES = 32 * 1024  # the kernel's part, which else grows to megabytes
+LINGER_SECONDS_MAX = 10.0  # for the peer to take the last bytes before it is cut off
 UNACKNOWLEDGED_MILLISECONDS = 30_000  # TCP_USER_TIMEOUT: a peer that vanished
 
 
@@ -177,7 +178,7 @@ class PushChannel(asyncio.Protocol):
         self.close_transport(transport)
 
     def close_transport(self, transport: Any) -> None:  # noqa: ANN401
-        transport.close()
+        close_in_time(transport)
 
     # From the transport.
 
@@ -200,6 +201,13 @@ class PushChannel(asyncio.Protocol):
         self.switchboard.schedule(self)
         if self.push.flush_at != math.inf:
             self.switchboard.flush_soon(self)
+
+
+def close_in_time(transport: Any) -> None:  # noqa: ANN401
+    """Close it once the peer took what was written, but do not wait for that for ever."""
+    if transport.get_write_buffer_size():
+        asyncio.get_running_loop().call_later(LINGER_SECONDS_MAX, transport.abort)
+    transport.close()
 
 
 def bound_buffers(transport: asyncio.WriteTransport) -> None:

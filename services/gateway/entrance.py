@@ -1,9 +1,10 @@
 """Who may come in: admission, authentication, and what they may see, for both transports."""
 
+import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -19,6 +20,7 @@ from shared.store.pool import POSTGRES_AWAY
 Scope: TypeAlias = Mapping[str, Any]
 _CHALLENGE = {"www-authenticate": 'Bearer realm="tidings"'}
 EXPIRY_MARGIN_SECONDS = (1.0, 3.0)  # a stream ends this much before its credential does
+DATABASE_SECONDS_MAX = 5.0  # to find out who somebody is
 _LIFETIME_SPREAD = 0.2  # so that connections made together do not end together
 
 
@@ -108,7 +110,7 @@ class Entrance:
     async def authenticate(self, scope: Scope, ticket: str | None) -> Credential:
         """By the header if there is one, else by the ticket; raises Refusal."""
         authorization = header(scope, b"authorization")
-        with database_answers():
+        async with database_answers():
             if authorization is not None or ticket is None:
                 return await self._authenticate(authorization)
             credential = await self._redeem_ticket(ticket)
@@ -125,11 +127,12 @@ class Entrance:
         return min(lifetime, max(0.0, left - random.uniform(*EXPIRY_MARGIN_SECONDS)))  # noqa: S311
 
 
-@contextmanager
-def database_answers() -> Iterator[None]:
-    """Or else who asks is told to come back; raises Refusal."""
+@asynccontextmanager
+async def database_answers() -> AsyncIterator[None]:
+    """In time, or else who asks is told to come back; raises Refusal."""
     try:
-        yield
+        async with asyncio.timeout(DATABASE_SECONDS_MAX):
+            yield
     except POSTGRES_AWAY as error:
         raise Refusal(503, "the database does not answer now", retry_after()) from error
 

@@ -97,6 +97,9 @@ class AsgiTransport:
         self._changed.set()
         self._channel.pause_writing()
 
+    def get_write_buffer_size(self) -> int:
+        return len(self._body) if self._below is None else self._below.get_write_buffer_size()
+
     def close(self) -> None:
         self._is_closing = True
         self._changed.set()

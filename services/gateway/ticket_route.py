@@ -18,7 +18,7 @@ class TicketRoute:
     async def answer(self, request: Request) -> Response:
         """A ticket is given for a token in the header, never for another ticket."""
         try:
-            with database_answers():
+            async with database_answers():
                 credential = await self._authenticate(request.headers.get("authorization"))
                 ticket = await self._tickets.issue(credential)
         except Refusal as refusal:

@@ -13,7 +13,7 @@ from websockets.protocol import OPEN, SEND_EOF, SERVER
 from websockets.protocol import Protocol as Framing
 
 from services.gateway.admission import Place
-from services.gateway.channel import PushChannel
+from services.gateway.channel import PushChannel, close_in_time
 from services.gateway.connections import Connections
 from services.gateway.frames import push_messages, text_frame
 from services.gateway.push_connection import EndReason, PushConnection, PushMessage, PushOptions
@@ -170,9 +170,9 @@ class WebSocketChannel(PushChannel):
     def close_transport(self, transport: Any) -> None:  # noqa: ANN401
         """The peer answers our Close with its own, and only then the connection is closed."""
         if self.push.is_paused:
-            transport.close()
+            close_in_time(transport)
         else:
-            asyncio.get_running_loop().call_later(_CLOSE_SECONDS_MAX, transport.close)
+            asyncio.get_running_loop().call_later(_CLOSE_SECONDS_MAX, close_in_time, transport)
 
     # Messages.
 
@@ -283,8 +283,8 @@ class WebSocketChannel(PushChannel):
     def _hang_up(self, wire: asyncio.Transport, *, is_broken: bool) -> None:
         """A close with data unread would reset the connection, and our Close would be lost."""
         if not is_broken:
-            wire.close()
+            close_in_time(wire)
             return
         if wire.can_write_eof():
             wire.write_eof()
-        asyncio.get_running_loop().call_later(_CLOSE_SECONDS_MAX, wire.close)
+        asyncio.get_running_loop().call_later(_CLOSE_SECONDS_MAX, close_in_time, wire)

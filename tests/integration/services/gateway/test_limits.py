@@ -5,8 +5,11 @@ import socket
 
 import pytest
 
+from services.gateway import channel, entrance
 from services.gateway.channel import SEND_BUFFER_BYTES, UNACKNOWLEDGED_MILLISECONDS
 from services.gateway.settings import GatewaySettings
+from services.gateway.websocket import WebSocketChannel
+from shared.store.credentials import Credential
 from tests.support.eventually import eventually
 from tests.support.gateway import AUTHORIZATION, gateway_running
 from tests.support.websocket import WebSocketClient
@@ -69,9 +72,9 @@ async def test_the_kernel_gives_a_vanished_peer_up_and_holds_little_for_a_slow_o
         else:
             client = await WebSocketClient.connect(gateway.port, AUTHORIZATION)
         async with client:
-            (channel,) = gateway.connections
-            assert channel.kind == kind
-            accepted = channel.transport.get_extra_info("socket")
+            (held,) = gateway.connections
+            assert held.kind == kind
+            accepted = held.transport.get_extra_info("socket")
 
             unacknowledged = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             assert unacknowledged == UNACKNOWLEDGED_MILLISECONDS
@@ -90,9 +93,9 @@ async def test_a_stalled_peer_that_is_answered_over_asgi_costs_no_task_for_ever(
         await client._read_head()
         async with client:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
-            (channel,) = gateway.connections
+            (held,) = gateway.connections
             number = 0
-            while not channel.push.is_over:
+            while not held.push.is_over:
                 number += 1
                 gateway.fan_out.append("a1", Email=f"s{number}" + "x" * 10_000)
                 await asyncio.sleep(0.002)
@@ -100,6 +103,39 @@ async def test_a_stalled_peer_that_is_answered_over_asgi_costs_no_task_for_ever(
 
             assert gateway.connections.ended["sse", "stalled"] == 1
             await eventually(lambda: not answering())
+
+
+async def test_a_database_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "DATABASE_SECONDS_MAX", 0.2)
+
+    async def hangs(authorization: str | None) -> Credential:
+        raise AssertionError(await asyncio.get_running_loop().create_future() or authorization)
+
+    async with gateway_running() as gateway:
+        gateway.entrance._authenticate = hangs
+        async with await EventSourceClient.get(gateway.port, ALL, AUTHORIZATION) as refused:
+            assert refused.status == 503
+            assert 1 <= int(refused.headers["retry-after"]) <= 5
+
+
+async def test_a_slow_peer_that_is_sent_away_is_cut_off_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel, "LINGER_SECONDS_MAX", 0.3)
+    settings = GatewaySettings(requests_at_once_max=100)
+    async with gateway_running(settings) as gateway:
+        client = await WebSocketClient.connect(gateway.port, AUTHORIZATION)
+        async with client:
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            (slow,) = gateway.connections
+            assert isinstance(slow, WebSocketChannel)
+            while not slow.push.is_paused:
+                echo = ["Core/echo", {"text": "x" * 50_000}, "c"]
+                client.send({"@type": "Request", "using": [], "methodCalls": [echo]})
+                await asyncio.sleep(0.01)
+            await gateway.connections.drain(0)
+            assert slow._wire is not None, "it may take what is left"
+            await eventually(lambda: slow._wire is None, seconds=5)
 
 
 def answering() -> list[str]:

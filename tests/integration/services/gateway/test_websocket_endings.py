@@ -108,7 +108,7 @@ async def test_an_idle_peer_is_pinged() -> None:
         client.send(asking("R1"))
         assert (await client.message())["requestId"] == "R1"
         (round_trip,) = gateway.connections.ping_seconds
-        assert 0 < round_trip < READ_SECONDS
+        assert 0 <= round_trip < READ_SECONDS
 
 
 async def test_drain_closes_with_1012(gateway: GatewayOfTest) -> None:
