@@ -197,10 +197,12 @@ async def write_records(
         )
         for write in writes
     ]
-    modseq = await connection.fetchval(_WRITE, account_id, len(writes), *zip(*columns, strict=True))
-    first = modseq - len(writes) + 1
+    [row] = await connection.fetch(
+        _WRITE, account_id, len(writes), *zip(*columns, strict=True), msgspec.json.encode(cause)
+    )
+    first = row["modseq"] - len(writes) + 1
     last = {write.type: first + place for place, write in enumerate(writes)}
-    return await _announce(connection, account_id, last, cause)
+    return OutboxEntry(row["id"], account_id, _states(last), cause, row["at"])
 
 
 _WRITE = """
@@ -223,8 +225,13 @@ _WRITE = """
         INSERT INTO type_states (account_id, type, state, ord)
         SELECT $1, type, 's' || max(modseq), max(modseq) FROM writes GROUP BY type
         ON CONFLICT (account_id, type) DO UPDATE SET state = excluded.state, ord = excluded.ord
+        RETURNING type, state, ord
+    ), told AS (
+        INSERT INTO outbox (account_id, states, cause)
+        SELECT $1, jsonb_object_agg(type, jsonb_build_array(state, ord)), $9 FROM states
+        RETURNING id, at
     )
-    SELECT modseq FROM account
+    SELECT account.modseq, told.id, told.at FROM account, told
 """
 
 
@@ -292,5 +299,9 @@ async def trim_history(pool: asyncpg.Pool, *, older_than: timedelta, records_max
 async def _announce(
     connection: Connection, account_id: str, last: dict[str, int], cause: Cause
 ) -> OutboxEntry:
-    states = {name: OrderedState(state_token(modseq), modseq) for name, modseq in last.items()}
-    return await insert_outbox(connection, account_id, states, cause)
+    return await insert_outbox(connection, account_id, _states(last), cause)
+
+
+def _states(last: dict[str, int]) -> dict[str, OrderedState]:
+    """By the modseq of each type's last change."""
+    return {name: OrderedState(state_token(modseq), modseq) for name, modseq in last.items()}
