@@ -82,17 +82,19 @@ class CopyMethods:
             }
             await copy_blobs(connection, source.id, account.id, call.user_id, sorted(blobs))
             settled = await self._settled(connection, declared, (call, account), originals)
-            entry = await write_settled(
+            written = await write_settled(
                 connection, Target(account.id, declared, call.cause), settled, {}
             )
-        if entry is not None:
-            self._committed(entry)
+        if written is not None:
+            self._committed(written.entry)
         call.created_ids.update(settled.created_ids)
         answer: JsonObject = {
             "fromAccountId": source.id,
             "accountId": account.id,
             "oldState": before.token,
-            "newState": before.token if entry is None else entry.states[declared.name].state,
+            "newState": (
+                before.token if written is None else written.entry.states[declared.name].state
+            ),
             "created": msgspec.to_builtins(settled.created) or None,
             "notCreated": msgspec.to_builtins(settled.not_created) or None,
         }

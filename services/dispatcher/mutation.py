@@ -32,6 +32,7 @@ from shared.store.records import (
     AccountGoneError,
     RecordWrite,
     StoredRecord,
+    Written,
     lock_account,
     read_all_records,
     read_records,
@@ -274,7 +275,7 @@ async def write_settled(
     target: Target,
     settled: Settled,
     members_of: Mapping[str, DeclaredType],
-) -> OutboxEntry | None:
+) -> Written | None:
     """None: nothing changed. `members_of`: the types of members that go with their containers."""
     declared, account_id = target.declared, target.account_id
     writes = [

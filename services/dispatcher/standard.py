@@ -36,7 +36,6 @@ from shared.jmap.i_json import JsonObject, JsonValue
 from shared.jmap.ids import modseq_of, state_token
 from shared.jmap.session import CoreLimits
 from shared.store.ids import new_id
-from shared.store.outbox import OutboxEntry
 from shared.store.people import VisibleAccount
 from shared.store.pool import Connection
 from shared.store.records import (
@@ -144,23 +143,28 @@ class StandardMethods:
         objects_max = self._limits.max_objects_in_set
         if arguments.object_count > objects_max:
             raise MethodError("requestTooLarge", f"More than {objects_max} objects.")
-        entry: OutboxEntry | None = None
         async with self._pool.acquire() as connection, connection.transaction():
             await lock_to_write(connection, call, account)
-            before = await read_state(connection, account.id, declared.name)
-            if arguments.if_in_state not in (None, before.token):
-                raise MethodError("stateMismatch")
+            if arguments.if_in_state is not None:
+                before = await read_state(connection, account.id, declared.name)
+                if arguments.if_in_state != before.token:
+                    raise MethodError("stateMismatch")
             settled = await self._settled(connection, request, account)
             target = Target(account.id, declared, call.cause)
-            entry = await write_settled(
+            written = await write_settled(
                 connection, target, settled, self.types if request.may_empty else {}
             )
-        if entry is not None:
-            self._committed(entry)
+            if written is None:
+                old_state = (await read_state(connection, account.id, declared.name)).token
+            else:
+                old_state = written.old_state(declared.name)
         call.created_ids.update(settled.created_ids)
-        moved = None if entry is None else entry.states.get(declared.name)
-        new_state = before.token if moved is None else moved.state
-        return f"{declared.name}/set", _set_answer(account.id, before.token, new_state, settled)
+        new_state = old_state
+        if written is not None:
+            self._committed(written.entry)
+            moved = written.entry.states.get(declared.name)
+            new_state = old_state if moved is None else moved.state
+        return f"{declared.name}/set", _set_answer(account.id, old_state, new_state, settled)
 
     async def _settled(
         self, connection: Connection, request: "_SetRequest", account: VisibleAccount

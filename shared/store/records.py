@@ -36,6 +36,16 @@ class RecordWrite(msgspec.Struct, frozen=True, kw_only=True):
     search: bytes = b"{}"  # JSON: words in sequence by name
 
 
+class Written(msgspec.Struct, frozen=True):
+    """A mutation; `before` has the modseq of each type's last change before it."""
+
+    entry: OutboxEntry
+    before: dict[str, int]
+
+    def old_state(self, type_name: str) -> str:
+        return state_token(self.before.get(type_name, 0))
+
+
 class RecordChange(msgspec.Struct, frozen=True):
     """What happened to a record since some modseq; `place` is where history can be cut."""
 
@@ -178,9 +188,12 @@ async def read_changes(
     ]
 
 
+_orders_decoder = msgspec.json.Decoder(dict[str, int])
+
+
 async def write_records(
     connection: Connection, account_id: str, writes: Sequence[RecordWrite], cause: Cause
-) -> OutboxEntry:
+) -> Written:
     """One mutation: records, states of their types, outbox. The account's row is locked.
 
     `writes` has at least one, and each record once.
@@ -202,7 +215,8 @@ async def write_records(
     )
     first = row["modseq"] - len(writes) + 1
     last = {write.type: first + place for place, write in enumerate(writes)}
-    return OutboxEntry(row["id"], account_id, _states(last), cause, row["at"])
+    entry = OutboxEntry(row["id"], account_id, _states(last), cause, row["at"])
+    return Written(entry, _orders_decoder.decode(row["before"]))
 
 
 _WRITE = """
@@ -231,7 +245,10 @@ _WRITE = """
         SELECT $1, jsonb_object_agg(type, jsonb_build_array(state, ord)), $9 FROM states
         RETURNING id, at
     )
-    SELECT account.modseq, told.id, told.at FROM account, told
+    SELECT account.modseq, told.id, told.at,
+        (SELECT coalesce(jsonb_object_agg(type, ord), '{}') FROM type_states
+         WHERE account_id = $1) AS before
+    FROM account, told
 """
 
 
