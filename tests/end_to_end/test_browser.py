@@ -16,7 +16,7 @@ from tests.support.dispatcher import JmapClient
 from tests.support.eventually import eventually
 from tests.support.processes import Process, Up
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.browser]
 
 TRANSPORTS = ("eventSource", "webSocket")
 CLOSED = 2  # EventSource.readyState
