@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -11,29 +10,13 @@ from services.gateway.settings import GatewaySettings
 from shared.log.appender import LogUnavailableError
 from tests.support.eventually import eventually
 from tests.support.gateway import (
-    AUTHORIZATION,
     GatewayOfTest,
     gateway_running,
 )
 from tests.support.websocket import READ_SECONDS, WebSocketClient
+from tests.support.websocket_talk import ENABLE, asking, connect, listening
 
 pytestmark = pytest.mark.integration
-
-ENABLE: dict[str, Any] = {"@type": "WebSocketPushEnable", "dataTypes": None}
-DISABLE = {"@type": "WebSocketPushDisable"}
-
-
-def asking(id_: str | None = None, **arguments: Any) -> dict[str, Any]:
-    message = {
-        "@type": "Request",
-        "using": ["urn:ietf:params:jmap:core"],
-        "methodCalls": [["Core/echo", arguments, "c1"]],
-    }
-    return message if id_ is None else {**message, "id": id_}
-
-
-def state_change(cursor: str, **changed: dict[str, str]) -> dict[str, Any]:
-    return {"@type": "StateChange", "changed": changed, "pushState": cursor}
 
 
 @pytest.fixture
@@ -41,17 +24,6 @@ async def gateway() -> AsyncIterator[GatewayOfTest]:
     settings = GatewaySettings(websocket_message_bytes_max=100_000, origins=("https://ours.test",))
     async with gateway_running(settings) as running:
         yield running
-
-
-async def connect(gateway: GatewayOfTest, *headers: str, **more: Any) -> WebSocketClient:
-    return await WebSocketClient.connect(gateway.port, AUTHORIZATION, *headers, **more)
-
-
-async def listening(gateway: GatewayOfTest, client: WebSocketClient, **enable: Any) -> None:
-    """Enable push, and wait until it took effect."""
-    before = sum(gateway.connections.joined.values())
-    client.send({**ENABLE, **enable})
-    await eventually(lambda: sum(gateway.connections.joined.values()) == before + 1)
 
 
 async def test_w15_a_foreign_origin_is_refused(gateway: GatewayOfTest) -> None:
