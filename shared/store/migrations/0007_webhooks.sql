@@ -25,7 +25,8 @@ CREATE TABLE push_subscriptions (
     ends_at          timestamptz NOT NULL,        -- nothing is sent from here on: also the credential's end
     created_at       timestamptz NOT NULL DEFAULT now(),
     verification_started_at timestamptz,          -- set before the PushVerification, which is sent once
-    verified_at      timestamptz
+    verified_at      timestamptz,
+    code_given_at    timestamptz                  -- the client sent the code back: it is shown then
 );
 CREATE INDEX push_subscriptions_of_credential ON push_subscriptions (credential_id);
 CREATE INDEX push_subscriptions_of_user ON push_subscriptions (user_id);
