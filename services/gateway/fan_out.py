@@ -21,8 +21,8 @@ from shared.log.appender import LogUnavailableError
 from shared.log.cursor import Cursor, decode_cursor, encode_cursor
 from shared.log.event import StoredEvent, changed_since
 from shared.log.keeper import SoundLog
+from shared.log.pull import TailBrokenError
 from shared.log.reader import Snapshot
-from shared.log.tail import TailBrokenError
 from shared.store.pool import POSTGRES_ERRORS
 
 _log = logging.getLogger(__name__)

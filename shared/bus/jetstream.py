@@ -13,6 +13,7 @@ from shared.bus.connection import Bus, BusUnavailableError
 
 _STREAM_NOT_FOUND = 10059
 _MESSAGE_NOT_FOUND = 10037
+_CONSUMER_NOT_FOUND = 10014
 _SERVER_ERROR = 500  # and above: such as a cluster that has no leader yet
 
 
@@ -103,6 +104,16 @@ class JetStream:
     async def create_consumer(self, stream: str, config: dict[str, Any]) -> None:
         body = msgspec.json.encode({"stream_name": stream, "config": config})
         await self._call(f"CONSUMER.CREATE.{stream}.{config['name']}", body)
+
+    async def has_consumer(self, stream: str, name: str) -> bool:
+        """False also when there is no such stream."""
+        try:
+            await self._call(f"CONSUMER.INFO.{stream}.{name}", b"")
+        except JetStreamError as error:
+            if error.code in (_CONSUMER_NOT_FOUND, _STREAM_NOT_FOUND):
+                return False
+            raise
+        return True
 
     async def last_message(self, stream: str, subject: str) -> RawMessage | None:
         """The subject's last message as the stream's leader has it; None when it has none."""

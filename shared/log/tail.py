@@ -1,9 +1,7 @@
 """One ordered, gap-free reader of the whole stream, on a raw pull consumer.
 
-nats-py's ordered consumer loses messages silently on a slow client, on a recreated stream and
-before its first message (docs/adr/0005). Here any doubt — a gap in the consumer's sequence, an
-error status, silence, a lost connection — ends `follow`, and the caller checks the log and starts
-a new consumer behind the last event that it was given.
+A gap in the consumer's sequence, as any doubt about the pull, ends `follow`, and the caller checks
+the log and starts a new consumer behind the last event that it was given.
 """
 
 import asyncio
@@ -11,28 +9,21 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 
-import msgspec
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from shared.bus.connection import Bus
 from shared.bus.jetstream import JetStream
 from shared.log.event import StoredEvent
+from shared.log.pull import Pull
 from shared.log.stored import stored_event
 from shared.log.subjects import STREAM, account_of
 
 _BATCH = 1_000  # events asked for at once
-_HEARTBEAT_SECONDS = 1
-_SILENCE_SECONDS_MAX = 3.0
-_PULL_SECONDS = 30
 _CONSUMER_IDLE_SECONDS = 10  # then the server removes the consumer of a dead process
 
 Receive = Callable[[str, StoredEvent], None]
 """Account id and event; called on the loop, in order, once each."""
-
-
-class TailBrokenError(Exception):
-    """The consumer ended or may have missed something: check the log and follow again."""
 
 
 class Tail:
@@ -68,7 +59,7 @@ class Tail:
         Raises TailBrokenError, BusUnavailableError, JetStreamError.
         """
         reading = _Reading(self, receive)
-        self._bus.on_connection_change(reading.break_off)
+        self._bus.on_connection_change(reading.pull.lose_connection)
         name = f"tail-{secrets.token_hex(8)}"
         inbox = self._bus.client.new_inbox()
         subscription = await self._bus.client.subscribe(
@@ -78,11 +69,14 @@ class Tail:
             await self._jetstream.create_consumer(STREAM, _consumer(name, self.position + 1))
             while True:
                 await self._bus.publish(
-                    f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{name}", _PULL, reply=inbox
+                    f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{name}",
+                    reading.pull.next_request(),
+                    reply=inbox,
                 )
-                await reading.until_more_is_wanted()
+                while not reading.pull.wants_more:
+                    await reading.pull.wait()
         finally:
-            self._bus.forget_listener(reading.break_off)
+            self._bus.forget_listener(reading.pull.lose_connection)
             with suppress(NatsError):  # the connection is gone, and the subscription with it
                 await subscription.unsubscribe()
 
@@ -94,72 +88,26 @@ class _Reading:
         self._tail = tail
         self._receive = receive
         self._consumer_sequence = 0
-        self._credit = 0
-        self._broken: str | None = None
-        self._changed = asyncio.Event()
-        self._now = asyncio.get_running_loop().time
-        self._heard_at = self._now()
-
-    async def until_more_is_wanted(self) -> None:
-        self._credit += _BATCH
-        while self._credit > _BATCH // 2:
-            self._changed.clear()
-            if self._broken is None:
-                try:
-                    async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                        await self._changed.wait()
-                except TimeoutError:
-                    if self._now() - self._heard_at > _SILENCE_SECONDS_MAX:
-                        self._broken = "silence"
-            if self._broken is not None:
-                raise TailBrokenError(self._broken)
-
-    def break_off(self) -> None:
-        self._break("the connection was lost")
+        self.pull = Pull(_BATCH)
 
     async def take(self, message: Msg) -> None:
         """nats-py calls it for one message after the other."""
-        self._heard_at = self._now()
-        if self._broken is not None:
-            return
-        status = message.headers.get("Status") if message.headers else None
-        if status is not None:
-            self._take_status(status)
+        if not self.pull.heard(message) or self.pull.is_broken:
             return
         # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.…
         tokens = message.reply.split(".")
         sequence, consumer_sequence = int(tokens[-4]), int(tokens[-3])
         if consumer_sequence != self._consumer_sequence + 1:
-            self._break(f"gap before {sequence}")
+            self.pull.break_off(f"gap before {sequence}")
             return
         self._consumer_sequence = consumer_sequence
         account_id = account_of(message.subject)
         if account_id is not None:
             self._receive(account_id, stored_event(message.subject, sequence, message.data))
         self._tail.move_to(sequence)  # only now: what is at or below it was passed on
-        self._credit -= 1
-        if self._credit <= _BATCH // 2:
-            self._changed.set()
-
-    def _take_status(self, status: str) -> None:
-        if status == "408":  # this pull expired: ask again
-            self._credit = 0
-            self._changed.set()
-        elif status != "100":  # not a heartbeat: the consumer or the stream is gone
-            self._break(f"status {status}")
-
-    def _break(self, reason: str) -> None:
-        self._broken = self._broken or reason
-        self._changed.set()
-
-
-_PULL = msgspec.json.encode(
-    {
-        "batch": _BATCH,
-        "expires": _PULL_SECONDS * 1_000_000_000,
-        "idle_heartbeat": _HEARTBEAT_SECONDS * 1_000_000_000,
-    }
-)
+        self.pull.credit -= 1
+        if self.pull.wants_more:
+            self.pull.wake()
 
 
 def _consumer(name: str, first_sequence: int) -> dict[str, object]:

@@ -52,19 +52,21 @@ CREATE TABLE lanes (
     behind_since    timestamptz,                  -- NULL: everything was told
     due_at          timestamptz,                  -- look at it then; while leased: the lease's end
     lease           text,                         -- who looks at it
+    is_open         boolean NOT NULL DEFAULT false, -- verified; here, so that a merge sees it locked
     not_before      timestamptz,                  -- backoff, Retry-After, coalescing window
     window_ms       integer NOT NULL DEFAULT 0,   -- least time between two messages
     failures        integer NOT NULL DEFAULT 0,   -- in a row
     failing_since   timestamptz,
     paused_at       timestamptz,                  -- by an operator
-    attempts        bigint NOT NULL DEFAULT 0     -- ever made
+    attempts        bigint NOT NULL DEFAULT 1     -- ever made; the first is the PushVerification
 ) WITH (fillfactor = 70);
-CREATE INDEX lanes_due ON lanes (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX lanes_due ON lanes (due_at) WHERE due_at IS NOT NULL AND failures = 0;
+CREATE INDEX lanes_due_troubled ON lanes (due_at) WHERE due_at IS NOT NULL AND failures > 0;
 
 -- The last attempts of each lane.
 CREATE TABLE delivery_attempts (
     subscription_id text NOT NULL REFERENCES push_subscriptions ON DELETE CASCADE,
-    place           integer NOT NULL,             -- in the ring
+    place           integer NOT NULL,             -- in the ring; 0: the PushVerification
     at              timestamptz NOT NULL,
     kind            text NOT NULL,                -- verification, push, probe
     outcome         text NOT NULL,

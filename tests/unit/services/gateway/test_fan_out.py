@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from services.gateway.fan_out import FanOut, Update
 from shared.log.event import Cause, OrderedState, StoredEvent, next_event
 from shared.log.keeper import SoundLog
+from shared.log.pull import TailBrokenError
 from shared.log.reader import Snapshot
-from shared.log.tail import TailBrokenError
 
 ACCOUNTS = ["a1", "a2"]
 TYPES = ["Email", "Mailbox"]

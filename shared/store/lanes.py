@@ -1,0 +1,331 @@
+"""The lanes of webhooks: merged from the log, claimed by workers, settled (docs/adr/0009).
+
+A lane's row says all there is to know of it, so any worker may go on where another one died.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import asyncpg
+import msgspec
+
+from shared.store.pool import Executor
+
+_ATTEMPTS_KEPT = 32
+
+_SETTLE_TRIES = 3
+
+
+class Merge(msgspec.Struct, frozen=True):
+    """The newest event in which a type of an account changed."""
+
+    account_id: str
+    type: str
+    sequence: int
+
+
+def place_of_attempt(number: int) -> int:
+    """Where the attempt stands in its lane's ring; the first, a verification, is never replaced."""
+    return 0 if number == 0 else 1 + (number - 1) % _ATTEMPTS_KEPT
+
+
+class ClaimedLane(msgspec.Struct, frozen=True, kw_only=True):
+    """A lane under `lease`, and what may be told of it as of now.
+
+    `accounts` are those that the user sees; `is_live`: it is verified and neither it nor its
+    credential has ended.
+    """
+
+    id: str
+    lease: str
+    origin: str
+    cursor: int
+    told: Mapping[str, int]
+    target: int
+    window_ms: int
+    failures: int
+    failing_since: datetime | None
+    behind_since: datetime | None
+    attempts: int
+    accounts: Sequence[str]
+    types: Sequence[str] | None
+    is_live: bool
+    ends_at: datetime
+    vapid_key_id: str
+    sealed: bytes
+    wrapped_key: bytes
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """A look's end. `must_retry`: something is left to tell, whatever came meanwhile."""
+
+    lane: ClaimedLane
+    cursor: int
+    told: Mapping[str, int]
+    must_retry: bool
+    not_before: datetime | None
+    window_ms: int
+    failures: int
+    failing_since: datetime | None
+    began_at: datetime
+    attempts: int
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One request; `cursor` is what it would have told up to, `place` is in the ring."""
+
+    subscription_id: str
+    place: int
+    at: datetime
+    kind: str
+    outcome: str
+    status: int | None
+    milliseconds: int
+    cursor: int
+    sealed_answer: bytes | None
+
+
+_encoder = msgspec.json.Encoder()
+_told_decoder = msgspec.json.Decoder(dict[str, int])
+
+
+async def merge_into_lanes(executor: Executor, merges: Sequence[Merge]) -> int:
+    """Every lane that one of them concerns gets its sequence as target; returns how many did.
+
+    Rows are locked in one order, so that several mergers and settlers do not deadlock. What decides
+    about `due_at` is in the lane's own row: a joined table would be seen as of before the lock.
+    """
+    columns = [(merge.account_id, merge.type, merge.sequence) for merge in merges]
+    result: str = await executor.execute(
+        """
+        WITH moved AS (
+            SELECT s.id, max(given.sequence) AS sequence
+            FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (account_id, type, sequence)
+            JOIN grants ON grants.account_id = given.account_id
+            JOIN push_subscriptions AS s ON s.user_id = grants.user_id
+                AND (s.types IS NULL OR given.type = ANY (s.types))
+            GROUP BY s.id
+        ), locked AS (
+            SELECT lanes.subscription_id, moved.sequence
+            FROM lanes JOIN moved ON moved.id = lanes.subscription_id
+            WHERE lanes.target < moved.sequence
+            ORDER BY lanes.subscription_id FOR NO KEY UPDATE OF lanes
+        )
+        UPDATE lanes SET target = greatest(lanes.target, locked.sequence),
+            behind_since = coalesce(lanes.behind_since, now()),
+            due_at = CASE WHEN lanes.is_open AND lanes.paused_at IS NULL
+                     THEN coalesce(lanes.due_at, greatest(now(), lanes.not_before))
+                     ELSE lanes.due_at END
+        FROM locked WHERE locked.subscription_id = lanes.subscription_id
+        """,
+        *zip(*columns, strict=True),
+    )
+    return int(result.rsplit(" ", 1)[1])
+
+
+async def merge_into_all_lanes(executor: Executor, sequence: int) -> int:
+    """What was merged may be incomplete: every lane looks at the log up to `sequence` again."""
+    result: str = await executor.execute(
+        """
+        WITH locked AS (
+            SELECT subscription_id FROM lanes WHERE target < $1
+            ORDER BY subscription_id FOR NO KEY UPDATE
+        )
+        UPDATE lanes SET target = greatest(target, $1),
+            due_at = CASE WHEN is_open AND paused_at IS NULL
+                     THEN coalesce(due_at, greatest(now(), not_before)) ELSE due_at END
+        FROM locked WHERE locked.subscription_id = lanes.subscription_id
+        """,
+        sequence,
+    )
+    return int(result.rsplit(" ", 1)[1])
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker has room for.
+
+    `is_troubled`: lanes whose last attempt failed, else the others. No origin gets more than its
+    room, `origin_max` where it is not named; one without room is not even looked at.
+    """
+
+    lease: str
+    lease_for: timedelta
+    lanes_max: int
+    is_troubled: bool
+    origin_max: int
+    origin_room: Mapping[str, int]
+
+
+async def claim_lanes(executor: Executor, claim: Claim) -> list[ClaimedLane]:
+    """Take due lanes, the longest due first; until `lease_for` has passed they are not due."""
+    full = [origin for origin, room in claim.origin_room.items() if room <= 0]
+    rows = await executor.fetch(
+        _CLAIM_TROUBLED if claim.is_troubled else _CLAIM_HEALTHY,
+        claim.lease,
+        claim.lease_for,
+        claim.lanes_max,
+        full,
+        claim.origin_max,
+        list(claim.origin_room),
+        list(claim.origin_room.values()),
+    )
+    return [
+        ClaimedLane(
+            id=row["subscription_id"],
+            lease=claim.lease,
+            origin=row["origin"],
+            cursor=row["cursor"],
+            told=_told_decoder.decode(row["told"]),
+            target=row["target"],
+            window_ms=row["window_ms"],
+            failures=row["failures"],
+            failing_since=row["failing_since"],
+            behind_since=row["behind_since"],
+            attempts=row["attempts"],
+            accounts=row["accounts"],
+            types=row["types"],
+            is_live=row["is_live"],
+            ends_at=row["ends_at"],
+            vapid_key_id=row["vapid_key_id"],
+            sealed=row["sealed"],
+            wrapped_key=row["wrapped"],
+        )
+        for row in rows
+    ]
+
+
+_CLAIM = """
+    WITH candidates AS (
+        SELECT subscription_id, origin, due_at FROM lanes
+        WHERE due_at <= now() AND failures {failures} AND origin <> ALL ($4::text[])
+        ORDER BY due_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+    ), ranked AS (
+        SELECT subscription_id, coalesce(busy.room, $5) AS room,
+            row_number() OVER (PARTITION BY candidates.origin ORDER BY due_at) AS place
+        FROM candidates
+        LEFT JOIN unnest($6::text[], $7::int[]) AS busy (origin, room)
+            ON busy.origin = candidates.origin
+    ), claimed AS (
+        UPDATE lanes SET due_at = now() + $2::interval, lease = $1
+        FROM ranked WHERE ranked.subscription_id = lanes.subscription_id AND place <= room
+        RETURNING lanes.*
+    )
+    SELECT claimed.subscription_id, claimed.origin, cursor, told, target, window_ms, failures,
+        failing_since, behind_since, attempts, s.types, s.ends_at, s.vapid_key_id, s.sealed,
+        k.wrapped,
+        ARRAY(SELECT account_id FROM grants WHERE grants.user_id = s.user_id) AS accounts,
+        s.verified_at IS NOT NULL AND s.ends_at > now() AND (s.token_id IS NULL OR EXISTS (
+            SELECT FROM tokens WHERE tokens.id = s.token_id AND revoked_at IS NULL
+                AND (tokens.expires_at IS NULL OR tokens.expires_at > now()))) AS is_live
+    FROM claimed
+    JOIN push_subscriptions AS s ON s.id = claimed.subscription_id
+    JOIN push_subscription_keys AS k ON k.subscription_id = claimed.subscription_id
+"""
+_CLAIM_HEALTHY = _CLAIM.format(failures="= 0")
+_CLAIM_TROUBLED = _CLAIM.format(failures="> 0")
+
+
+async def settle_lanes(pool: asyncpg.Pool, settlements: Sequence[Settlement]) -> None:
+    """End looks; one whose lease was taken over meanwhile changes nothing.
+
+    A lane of which something came during the look, or of which something is left, is due again.
+    """
+    columns = [
+        (
+            one.lane.id,
+            one.lane.lease,
+            one.cursor,
+            _encoder.encode(one.told),
+            one.must_retry,
+            one.not_before,
+            one.window_ms,
+            one.failures,
+            one.failing_since,
+            one.began_at,
+            one.attempts,
+        )
+        for one in settlements
+    ]
+    await pool.execute(
+        """
+        WITH settled AS (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::jsonb[], $5::bool[],
+                $6::timestamptz[], $7::int[], $8::int[], $9::timestamptz[], $10::timestamptz[],
+                $11::bigint[])
+            AS given (id, lease, cursor, told, must_retry, not_before, window_ms, failures,
+                failing_since, began_at, attempts)
+        ), locked AS (
+            SELECT settled.* FROM lanes
+            JOIN settled ON settled.id = lanes.subscription_id AND settled.lease = lanes.lease
+            ORDER BY lanes.subscription_id FOR NO KEY UPDATE OF lanes
+        )
+        UPDATE lanes SET cursor = locked.cursor, told = locked.told, lease = NULL,
+            not_before = locked.not_before, window_ms = locked.window_ms,
+            failures = locked.failures, failing_since = locked.failing_since,
+            attempts = locked.attempts,
+            behind_since = CASE
+                WHEN locked.must_retry THEN coalesce(lanes.behind_since, locked.began_at)
+                WHEN lanes.target > locked.cursor THEN locked.began_at END,
+            due_at = CASE
+                WHEN NOT lanes.is_open OR lanes.paused_at IS NOT NULL THEN NULL
+                WHEN locked.must_retry OR lanes.target > locked.cursor
+                THEN greatest(now(), locked.not_before) END
+        FROM locked
+        WHERE lanes.subscription_id = locked.id AND lanes.lease = locked.lease
+        """,
+        *zip(*columns, strict=True),
+    )
+
+
+async def write_attempts(pool: asyncpg.Pool, attempts: Sequence[Attempt]) -> None:
+    """Into the rings of their lanes; those of subscriptions that are gone are dropped."""
+    newest = {(one.subscription_id, one.place): one for one in attempts}
+    columns = [
+        (
+            subscription_id,
+            place,
+            one.at,
+            one.kind,
+            one.outcome,
+            one.status,
+            one.milliseconds,
+            one.cursor,
+            one.sealed_answer,
+        )
+        for (subscription_id, place), one in sorted(newest.items())
+    ]
+    for last in range(_SETTLE_TRIES):
+        try:
+            await pool.execute(_ATTEMPTS, *zip(*columns, strict=True))
+        except asyncpg.ForeignKeyViolationError:  # one was destroyed during the statement
+            if last == _SETTLE_TRIES - 1:
+                raise
+        else:
+            return
+
+
+_ATTEMPTS = """
+    INSERT INTO delivery_attempts (subscription_id, place, at, kind, outcome, status, milliseconds,
+        cursor, sealed_answer)
+    SELECT given.* FROM unnest($1::text[], $2::int[], $3::timestamptz[], $4::text[], $5::text[],
+        $6::int[], $7::int[], $8::bigint[], $9::bytea[])
+        AS given (subscription_id, place, at, kind, outcome, status, milliseconds, cursor, answer)
+    JOIN push_subscriptions ON push_subscriptions.id = given.subscription_id
+    ON CONFLICT (subscription_id, place) DO UPDATE SET at = excluded.at, kind = excluded.kind,
+        outcome = excluded.outcome, status = excluded.status,
+        milliseconds = excluded.milliseconds, cursor = excluded.cursor,
+        sealed_answer = excluded.sealed_answer
+"""
+
+
+async def seconds_until_due(executor: Executor) -> float | None:
+    """Until the next lane is due, 0 when one is; None when none ever will be."""
+    seconds: float | None = await executor.fetchval(
+        """
+        SELECT greatest(0, extract(epoch FROM least(
+            (SELECT min(due_at) FROM lanes WHERE due_at IS NOT NULL AND failures = 0),
+            (SELECT min(due_at) FROM lanes WHERE due_at IS NOT NULL AND failures > 0)
+        ) - now()))::float8
+        """
+    )
+    return seconds
