@@ -14,7 +14,7 @@ class StateChange(msgspec.Struct, frozen=True, tag_field="@type", tag="StateChan
 
 
 _encoder = msgspec.json.Encoder()
-_FRAME_OCTETS = len(_encoder.encode(StateChange({})))
+_FRAME_OCTETS = len(_encoder.encode(StateChange({}))) - len(b"{}")
 
 
 def encode_state_change(changed: Changed) -> bytes:

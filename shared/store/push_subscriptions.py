@@ -88,8 +88,9 @@ async def mark_verified(connection: Connection, subscription_id: str) -> bool:
         return False
     await connection.execute(
         """
-        UPDATE lanes SET due_at = now()
-        WHERE subscription_id = $1 AND paused_at IS NULL AND target > cursor
+        UPDATE lanes SET is_open = true,
+            due_at = CASE WHEN paused_at IS NULL AND target > cursor THEN now() END
+        WHERE subscription_id = $1
         """,
         subscription_id,
     )
