@@ -13,6 +13,7 @@ from services.dispatcher.blob_methods import BlobMethods
 from services.dispatcher.blob_routes import BlobEndpoints
 from services.dispatcher.blob_store import BlobKeeper, BlobLimits
 from services.dispatcher.bus_requests import BusRequests
+from services.dispatcher.capabilities import Capabilities
 from services.dispatcher.copying import CopyMethods
 from services.dispatcher.documents import document_routes
 from services.dispatcher.guard import Guard
@@ -22,6 +23,7 @@ from services.dispatcher.processor import Processor
 from services.dispatcher.querying import QueryMethods
 from services.dispatcher.registry import registry_of
 from services.dispatcher.relay import Relay
+from services.dispatcher.requests import Requests
 from services.dispatcher.routes import Api
 from services.dispatcher.sessions import Sessions
 from services.dispatcher.settings import DispatcherSettings
@@ -77,11 +79,9 @@ class Dispatcher:
             blob.blob_capability(limits, DECLARED_TYPES.values()),
             contacts.CAPABILITY,
         ]
+        self._capabilities = Capabilities([*own, *resources.capabilities])
         self._sessions = Sessions(
-            resources.pool,
-            [*own, *resources.capabilities],
-            resources.public_url,
-            resources.clock,
+            resources.pool, self._capabilities, resources.public_url, resources.clock
         )
         standard = StandardMethods(resources.pool, DECLARED_TYPES, limits, resources.committed)
         queries = QueryMethods(resources.pool, DECLARED_TYPES.values())
@@ -96,15 +96,11 @@ class Dispatcher:
             blobs.methods(),
         )
         self._documents = document_routes(registry, limits)
-        processor = Processor(
-            registry,
-            [item.urn for item in (*own, *resources.capabilities)],
-            limits,
-            resources.metrics,
-        )
-        self._processor, self._limits, self._clock = processor, limits, resources.clock
+        processor = Processor(registry, self._capabilities, limits, resources.metrics)
+        self._requests = Requests(self._sessions, processor, resources.clock)
+        self._limits = limits
         guard = Guard(resources.authenticator, resources.clock, resources.metrics)
-        self._api = Api(guard, self._sessions, processor, limits, resources.clock)
+        self._api = Api(guard, self._sessions, self._requests, limits)
         self._blobs = BlobEndpoints(guard, self._sessions, resources.pool, self.keeper, limits)
 
     def routes(self) -> list[Route]:
@@ -120,7 +116,7 @@ class Dispatcher:
 
     async def answer_forwarded(self, bus: Bus) -> None:
         """Answer what gateways forward, until cancelled."""
-        await BusRequests(bus, self._sessions, self._processor, self._limits, self._clock).run()
+        await BusRequests(bus, self._requests, self._limits).run()
 
     def receive_control(self, message: ControlMessage) -> None:
         """Call it for each control message, as well as the authenticator's."""

@@ -7,8 +7,7 @@ import secrets
 import msgspec
 from nats.aio.msg import Msg
 
-from services.dispatcher.processor import Caller, Processor
-from services.dispatcher.sessions import Sessions
+from services.dispatcher.requests import Requests
 from shared.bus.connection import Bus, BusUnavailableError
 from shared.http.forwarded import (
     FORWARD_QUEUE,
@@ -19,11 +18,9 @@ from shared.http.forwarded import (
     decode_forwarded_request,
     encode_forwarded,
 )
-from shared.jmap.envelope import request_from_json
-from shared.jmap.errors import RequestError, limit_exceeded, not_json
-from shared.jmap.i_json import NotIJsonError, decode_i_json, encode_json
+from shared.jmap.errors import RequestError, limit_exceeded
+from shared.jmap.i_json import encode_json
 from shared.jmap.session import CoreLimits
-from shared.runtime.clock import Clock
 from shared.runtime.logs import correlated
 
 _log = logging.getLogger(__name__)
@@ -41,19 +38,10 @@ _TOO_LARGE = RequestError(
 class BusRequests:
     """`run` it in the process's task group."""
 
-    def __init__(
-        self,
-        bus: Bus,
-        sessions: Sessions,
-        processor: Processor,
-        limits: CoreLimits,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, bus: Bus, requests: Requests, limits: CoreLimits) -> None:
         self._bus = bus
-        self._sessions = sessions
-        self._processor = processor
+        self._requests = requests
         self._limits = limits
-        self._clock = clock
         self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
 
     async def run(self) -> None:
@@ -92,27 +80,16 @@ class BusRequests:
 
     async def _process(self, forwarded: ForwardedRequest, request_id: str) -> ForwardedAnswer:
         """Raises RequestError."""
-        body, credential = bytes(forwarded.body), forwarded.credential
+        body = bytes(forwarded.body)
         if len(body) > self._limits.max_size_request:
             raise limit_exceeded(
                 "maxSizeRequest",
                 f"The request is larger than {self._limits.max_size_request} octets.",
             )
-        try:
-            request = request_from_json(decode_i_json(body))
-        except NotIJsonError as error:
-            raise not_json(str(error)) from error
-        session = await self._sessions.session_of(credential)
-        caller = Caller(
-            user_id=credential.user_id,
-            user_name=credential.user_name,
-            accounts=session.accounts,
-            session_state=session.state,
-            request_id=request_id,
-            traceparent=None,
+        answer = await self._requests.answer(
+            body, forwarded.credential, request_id=request_id, traceparent=None
         )
-        response = await self._processor.process(request, caller, self._clock.now())
-        return ForwardedAnswer(status=_OK, body=msgspec.Raw(encode_json(response)))
+        return ForwardedAnswer(status=_OK, body=msgspec.Raw(answer))
 
 
 def _problem(error: RequestError) -> ForwardedAnswer:

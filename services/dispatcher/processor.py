@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from services.dispatcher.capabilities import Capabilities
 from services.dispatcher.registry import Answers, Call, Registry
 from shared.jmap.envelope import Invocation, MethodResponse, Request, Response
 from shared.jmap.errors import MethodError, limit_exceeded, unknown_capability
@@ -17,6 +18,7 @@ from shared.jmap.references import resolve_references
 from shared.jmap.session import CoreLimits
 from shared.log.event import Cause
 from shared.runtime.metrics import Metric, Metrics
+from shared.store.credentials import Credential
 from shared.store.people import VisibleAccount
 from shared.store.pool import POSTGRES_AWAY
 
@@ -26,8 +28,7 @@ _log = logging.getLogger(__name__)
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who sent a request, and what the log will say about it."""
 
-    user_id: str
-    user_name: str
+    credential: Credential
     accounts: Mapping[str, VisibleAccount]
     session_state: str
     request_id: str
@@ -35,23 +36,23 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Processor:
-    """`capabilities` are those that `using` may name."""
+    """`using` may name what is among `capabilities` then."""
 
     def __init__(
         self,
         registry: Registry,
-        capabilities: Collection[str],
+        capabilities: Capabilities,
         limits: CoreLimits,
         metrics: Metrics,
     ) -> None:
         self._registry = registry
-        self._capabilities = frozenset(capabilities)
+        self._capabilities = capabilities
         self._limits = limits
         self._metrics = metrics
 
     async def process(self, request: Request, caller: Caller, now: datetime) -> Response:
         """Raises RequestError."""
-        unknown = request.using - self._capabilities
+        unknown = [urn for urn in request.using if urn not in self._capabilities]
         if unknown:
             raise unknown_capability(f"Unknown: {', '.join(sorted(unknown))[:500]}")
         calls_max = self._limits.max_calls_in_request
@@ -95,7 +96,7 @@ class Processor:
             call = Call(
                 arguments=arguments,
                 using=using,
-                user_id=turn.caller.user_id,
+                credential=turn.caller.credential,
                 accounts=turn.caller.accounts,
                 created_ids=turn.created_ids,
                 cause=_cause(invocation.name, turn.caller),
@@ -127,6 +128,6 @@ def _cause(method: str, caller: Caller) -> Cause:
     return Cause(
         method=method,
         request_id=caller.request_id,
-        principal=caller.user_name,
+        principal=caller.credential.user_name,
         traceparent=caller.traceparent,
     )

@@ -10,6 +10,7 @@ from shared.jmap.envelope import Arguments
 from shared.jmap.errors import MethodError
 from shared.jmap.i_json import JsonObject
 from shared.log.event import Cause
+from shared.store.credentials import Credential
 from shared.store.people import VisibleAccount
 
 
@@ -21,11 +22,15 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     arguments: JsonObject
     using: Collection[str]
-    user_id: str
+    credential: Credential
     accounts: Mapping[str, VisibleAccount]
     created_ids: dict[str, str]
     cause: Cause
     now: datetime
+
+    @property
+    def user_id(self) -> str:
+        return self.credential.user_id
 
     def account(self, account_id: str) -> VisibleAccount:
         """Raises MethodError (accountNotFound), which also hides what the user may not see."""

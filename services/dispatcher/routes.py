@@ -8,13 +8,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from services.dispatcher.guard import Guard, PerUser
-from services.dispatcher.processor import Caller, Processor
+from services.dispatcher.requests import Requests
 from services.dispatcher.sessions import Sessions
-from shared.jmap.envelope import request_from_json
 from shared.jmap.errors import limit_exceeded, not_json
-from shared.jmap.i_json import NotIJsonError, decode_i_json, encode_json
 from shared.jmap.session import CoreLimits
-from shared.runtime.clock import Clock
 from shared.store.credentials import Credential
 
 _NO_CACHE = {"Cache-Control": "no-cache, no-store, must-revalidate"}
@@ -30,16 +27,14 @@ class Api:
         self,
         guard: Guard,
         sessions: Sessions,
-        processor: Processor,
+        requests: Requests,
         limits: CoreLimits,
-        clock: Clock,
     ) -> None:
         self._guard = guard
         self._sessions = sessions
-        self._processor = processor
+        self._requests = requests
         self._limits = limits
-        self._clock = clock
-        self._requests = PerUser("maxConcurrentRequests", limits.max_concurrent_requests)
+        self._running = PerUser("maxConcurrentRequests", limits.max_concurrent_requests)
 
     def routes(self) -> list[Route]:
         return [
@@ -56,28 +51,20 @@ class Api:
         return Response(session.body, headers=headers, media_type="application/json")
 
     async def _api(self, http_request: HttpRequest, credential: Credential) -> Response:
-        with self._requests.one(credential.user_id):
+        with self._running.one(credential.user_id):
             return await self._process(http_request, credential)
 
     async def _process(self, http_request: HttpRequest, credential: Credential) -> Response:
         _require_json(http_request.headers.get("content-type", ""))
         body = await _body(http_request, self._limits.max_size_request)
-        try:
-            request = request_from_json(decode_i_json(body))
-        except NotIJsonError as error:
-            raise not_json(str(error)) from error
-        session = await self._sessions.session_of(credential)
         traceparent = http_request.headers.get("traceparent", "")
-        caller = Caller(
-            user_id=credential.user_id,
-            user_name=credential.user_name,
-            accounts=session.accounts,
-            session_state=session.state,
+        answer = await self._requests.answer(
+            body,
+            credential,
             request_id=http_request.state.request_id,
             traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
         )
-        response = await self._processor.process(request, caller, self._clock.now())
-        return Response(encode_json(response), headers=_ANSWER, media_type="application/json")
+        return Response(answer, headers=_ANSWER, media_type="application/json")
 
 
 async def _well_known(_: HttpRequest) -> Response:

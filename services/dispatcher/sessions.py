@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 import msgspec
 
+from services.dispatcher.capabilities import Capabilities
 from shared.bus.control import ControlMessage
 from shared.http.authentication import CACHE_SECONDS
 from shared.jmap.i_json import JsonObject, encode_json
-from shared.jmap.session import Capability, SessionAccount, session_object
+from shared.jmap.session import SessionAccount, session_object
 from shared.runtime.clock import Clock
 from shared.store.credentials import Credential
 from shared.store.people import VisibleAccount, visible_accounts
@@ -24,15 +25,19 @@ class UserSession(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     body: bytes
     until: float  # monotonic seconds
+    version: int  # of the capabilities
 
 
 class Sessions:
-    """Makes sessions; a change of grants is seen at once, or when its message was lost, soon."""
+    """Makes sessions; a change of grants is seen at once, or when its message was lost, soon.
+
+    A change of capabilities in this process is seen at once.
+    """
 
     def __init__(
         self,
         pool: asyncpg.Pool,
-        capabilities: Sequence[Capability],
+        capabilities: Capabilities,
         public_url: str,
         clock: Clock,
     ) -> None:
@@ -46,7 +51,8 @@ class Sessions:
     async def session_of(self, credential: Credential) -> UserSession:
         now = self._clock.monotonic()
         cached = self._cache.get(credential.user_id)
-        if cached is not None and cached.until > now:
+        version = self._capabilities.version
+        if cached is not None and cached.until > now and cached.version == version:
             return cached
         generation = self._generation
         accounts = await visible_accounts(self._pool, credential.user_id)
@@ -81,10 +87,13 @@ class Sessions:
             )
             for account in accounts
         ]
-        session: JsonObject = session_object(user_name, shown, self._capabilities, self._public_url)
+        session: JsonObject = session_object(
+            user_name, shown, self._capabilities.current(), self._public_url
+        )
         return UserSession(
             accounts={account.id: account for account in accounts},
             state=str(session["state"]),
             body=encode_json(session),
             until=until,
+            version=self._capabilities.version,
         )

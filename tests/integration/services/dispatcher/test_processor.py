@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from services.dispatcher.capabilities import Capabilities
 from services.dispatcher.processor import Caller, Processor
 from services.dispatcher.registry import Answers, Call, Method, registry_of
-from services.dispatcher.types.core import METHODS
+from services.dispatcher.types.core import METHODS, core_capability
 from shared.jmap.envelope import request_from_json
 from shared.jmap.session import CORE, CoreLimits
 from shared.runtime.metrics import Metrics
+from shared.store.credentials import Credential
 from tests.support.dispatcher import (
     CONTACTS,
     JmapClient,
@@ -23,8 +25,9 @@ from tests.support.dispatcher import (
 pytestmark = pytest.mark.integration
 
 CALLER = Caller(
-    user_id="u1",
-    user_name="ada",
+    credential=Credential(
+        id="t1", user_id="u1", user_name="ada", scopes=frozenset({"jmap"}), expires_at=None
+    ),
     accounts={},
     session_state="x",
     request_id="r1",
@@ -41,7 +44,8 @@ async def test_a_bug_is_a_server_fail_that_the_log_explains(
 ) -> None:
     """C-27: and the calls after it go on."""
     registry = registry_of(METHODS, [Method(name="Bug/get", capability=CORE, handle=_bug)])
-    processor = Processor(registry, [CORE], CoreLimits(), Metrics())
+    capabilities = Capabilities([core_capability(CoreLimits())])
+    processor = Processor(registry, capabilities, CoreLimits(), Metrics())
     request = request_from_json(
         {"using": [CORE], "methodCalls": [["Bug/get", {}, "0"], ["Core/echo", {}, "1"]]}
     )
