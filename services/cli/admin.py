@@ -25,7 +25,6 @@ from shared.store.migrate import require_migrations
 from shared.store.people import (
     NameTakenError,
     OwnerNeededError,
-    Role,
     UnknownNameError,
     add_account,
     add_grant,
@@ -33,6 +32,7 @@ from shared.store.people import (
     remove_grant,
 )
 from shared.store.pool import open_pool
+from shared.store.records import Role
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Work = Callable[[asyncpg.Pool], Awaitable[None]]

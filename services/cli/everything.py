@@ -1,6 +1,7 @@
 """All services in one process: they share a pool, an authenticator, a port; each stays unaware."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,7 +15,7 @@ from services.dispatcher.relay import Relay
 from services.gateway.app import Gateway, GatewayResources
 from services.gateway.settings import GatewaySettings
 from shared.bus.connection import Bus
-from shared.bus.control import listen_control
+from shared.bus.control import listen_control, send_control
 from shared.http.authentication import Authenticator
 from shared.http.forwarded import websocket_capability
 from shared.http.health import health_routes
@@ -98,6 +99,7 @@ async def _put_together(
             clock=clock,
             metrics=metrics,
             capabilities=[websocket_capability(public_url)],
+            tell=functools.partial(send_control, log.bus),
         )
     )
     gateway = Gateway(

@@ -1,7 +1,9 @@
 """The dispatcher put together: its resources, its routes, its loops."""
 
 import asyncio
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 
 import asyncpg
@@ -9,6 +11,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from services.dispatcher import share_notifications
 from services.dispatcher.blob_methods import BlobMethods
 from services.dispatcher.blob_routes import BlobEndpoints
 from services.dispatcher.blob_store import BlobKeeper, BlobLimits
@@ -19,6 +22,7 @@ from services.dispatcher.documents import document_routes
 from services.dispatcher.guard import Guard
 from services.dispatcher.jobs import run_jobs
 from services.dispatcher.mutation import Committed
+from services.dispatcher.principals import PrincipalMethods
 from services.dispatcher.processor import Processor
 from services.dispatcher.querying import QueryMethods
 from services.dispatcher.registry import registry_of
@@ -28,9 +32,9 @@ from services.dispatcher.routes import Api
 from services.dispatcher.sessions import Sessions
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.standard import StandardMethods
-from services.dispatcher.types import blob, contacts, core
-from shared.bus.connection import Bus
-from shared.bus.control import ControlMessage, listen_control
+from services.dispatcher.types import blob, contacts, core, principals
+from shared.bus.connection import Bus, BusUnavailableError
+from shared.bus.control import ControlMessage, listen_control, send_control
 from shared.http.authentication import Authenticator
 from shared.http.forwarded import websocket_capability
 from shared.http.health import health_routes
@@ -45,16 +49,23 @@ from shared.runtime.serve import HttpSettings, listen, serve
 from shared.store.migrate import require_migrations
 from shared.store.pool import open_pool
 
+_log = logging.getLogger(__name__)
+
 DECLARED_TYPES = {
     declared.name: declared for declared in (contacts.ADDRESS_BOOK, contacts.CONTACT_CARD)
 }
+
+
+async def _tell_nobody(_: ControlMessage) -> None:
+    """For a dispatcher without a bus."""
 
 
 class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
     """What the routes stand on; `up` shares most of it with the gateway.
 
     `committed` is told of each mutation after its commit. `capabilities` are those of other
-    services that share the session, such as the gateway's.
+    services that share the session, such as the gateway's. `tell` sends a control message to all
+    processes, or raises BusUnavailableError: it is a hint.
     """
 
     pool: asyncpg.Pool
@@ -66,6 +77,7 @@ class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
     limits: CoreLimits = CoreLimits()
     blob_limits: BlobLimits = BlobLimits()
     capabilities: Sequence[Capability] = ()
+    tell: Callable[[ControlMessage], Awaitable[None]] = _tell_nobody
 
 
 class Dispatcher:
@@ -78,12 +90,16 @@ class Dispatcher:
             core.core_capability(limits),
             blob.blob_capability(limits, DECLARED_TYPES.values()),
             contacts.CAPABILITY,
+            principals.CAPABILITY,
         ]
         self._capabilities = Capabilities([*own, *resources.capabilities])
         self._sessions = Sessions(
             resources.pool, self._capabilities, resources.public_url, resources.clock
         )
-        standard = StandardMethods(resources.pool, DECLARED_TYPES, limits, resources.committed)
+        self._tell = resources.tell
+        standard = StandardMethods(
+            resources.pool, DECLARED_TYPES, limits, resources.committed, self._grants_changed
+        )
         queries = QueryMethods(resources.pool, DECLARED_TYPES.values())
         copies = CopyMethods(resources.pool, standard, limits, resources.committed)
         self.keeper = BlobKeeper(resources.pool, DECLARED_TYPES.values(), resources.blob_limits)
@@ -94,6 +110,8 @@ class Dispatcher:
             queries.methods(),
             copies.methods(),
             blobs.methods(),
+            PrincipalMethods(resources.pool, self._sessions, limits).methods(),
+            share_notifications.METHODS,
         )
         self._documents = document_routes(registry, limits)
         processor = Processor(registry, self._capabilities, limits, resources.metrics)
@@ -121,6 +139,16 @@ class Dispatcher:
     def receive_control(self, message: ControlMessage) -> None:
         """Call it for each control message, as well as the authenticator's."""
         self._sessions.receive_control(message)
+
+    async def _grants_changed(self, user_ids: Collection[str]) -> None:
+        """The fact is in PostgreSQL; who does not hear of it finds out a few seconds later."""
+        for user_id in user_ids:
+            message = ControlMessage(grants_changed=user_id)
+            self._sessions.receive_control(message)
+            try:
+                await self._tell(message)
+            except BusUnavailableError as error:
+                _log.warning("grants_not_told", extra={"error": str(error)})
 
 
 def dispatcher_routes(resources: DispatcherResources) -> list[Route]:
@@ -157,6 +185,7 @@ async def run(
                 clock=clock,
                 metrics=metrics,
                 capabilities=[websocket_capability(settings.public_url)],
+                tell=functools.partial(send_control, log.bus),
             )
         )
         await listen_control(log.bus, authenticator.receive_control)

@@ -71,7 +71,7 @@ class CopyMethods:
             raise MethodError("requestTooLarge")
         originals = await self._originals(declared, arguments, source, call)
         async with self._pool.acquire() as connection, connection.transaction():
-            await lock_to_write(connection, call, account)
+            account = await lock_to_write(connection, call, account)
             before = await read_state(connection, account.id, declared.name)
             if arguments.if_in_state not in (None, before.token):
                 raise MethodError("stateMismatch")

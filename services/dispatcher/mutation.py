@@ -40,6 +40,7 @@ from shared.store.records import (
     tag,
     write_records,
 )
+from shared.store.sharing import existing_users, note_subscribed, put_shares, read_roles
 
 _CONTAINERS_MAX = 10_000  # records of a type that has a default one
 
@@ -116,12 +117,29 @@ async def look_around(
             ):
                 filled.add(draft.record_id)
     wanted = {blob_id for draft in drafts.drafts for blob_id in blob_ids(declared, draft.stored)}
+    users, records = await _shared(connection, account_id, declared, drafts)
     return Known(
         existing=existing,
         holders=holders,
         filled=frozenset(filled),
         blobs=await usable_blobs(connection, account_id, user_id, declared, wanted),
+        users=users,
+        records=records,
     )
+
+
+async def _shared(
+    connection: Connection, account_id: str, declared: DeclaredType, drafts: Drafts
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Which users to share with exist, and all records of the type, if any draft shares."""
+    wanted = [draft.shares for draft in drafts.drafts if draft.shares is not None]
+    if not wanted:
+        return frozenset(), frozenset()
+    records = await read_all_records(
+        connection, account_id, declared.name, records_max=_CONTAINERS_MAX
+    )
+    users = await existing_users(connection, {user_id for one in wanted for user_id in one})
+    return users, frozenset(record.id for record in records)
 
 
 async def _holders(
@@ -223,26 +241,30 @@ async def viewer_of(
     """With the other users' grants, for types that show them."""
     if declared.is_viewed_as_stored:
         return viewer
-    rows = await connection.fetch(
-        "SELECT user_id, role FROM grants WHERE account_id = $1 ORDER BY user_id", account_id
-    )
+    roles = await read_roles(connection, account_id)
     # The principal to which the account belongs is never in shareWith (RFC 9610 section 2).
-    shares: Mapping[str, str] = {
-        row["user_id"]: row["role"] for row in rows if row["role"] != "owner"
-    }
-    return msgspec.structs.replace(viewer, shares=shares)
+    shares: Mapping[str, str] = {key: role for key, role in roles.items() if role != "owner"}
+    owners = frozenset(key for key, role in roles.items() if role == "owner")
+    return msgspec.structs.replace(viewer, shares=shares, owners=owners)
 
 
-async def lock_to_write(connection: Connection, call: Call, account: VisibleAccount) -> None:
-    """What the user may do is looked up again: what the request began with may have been taken."""
+async def lock_to_write(
+    connection: Connection, call: Call, account: VisibleAccount, *, may_read_only: bool = False
+) -> VisibleAccount:
+    """What the user may do is looked up again: what the request began with may have been taken.
+
+    Returns the account with the role as it is now. `may_read_only`: the call changes only what is
+    the user's own.
+    """
     try:
         role = await lock_account(connection, account.id, user_id=call.user_id)
     except AccountGoneError as error:
         raise MethodError("accountNotFound") from error
     if role is None:
         raise MethodError("accountNotFound")
-    if role == "read":
+    if role == "read" and not may_read_only:
         raise MethodError("accountReadOnly")
+    return msgspec.structs.replace(account, role=role)
 
 
 def viewer(call: Call, account: VisibleAccount) -> Viewer:
@@ -290,3 +312,13 @@ async def write_settled(
         return None
     await _move_blobs(connection, target, settled.writes)
     return await write_records(connection, account_id, writes, target.cause)
+
+
+async def write_sharing(connection: Connection, target: Target, settled: Settled) -> frozenset[str]:
+    """The grants that follow from what was written; returns whom to tell after the commit."""
+    if target.declared.sharing is None or not settled.writes:
+        return frozenset()
+    changed: set[str] = set()
+    if settled.shares is not None:
+        changed = await put_shares(connection, target.account_id, settled.shares)
+    return frozenset(changed | await note_subscribed(connection, target.account_id))

@@ -1,7 +1,8 @@
 """The standard methods of declared types, over PostgreSQL: each call one transaction."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TypeAlias
 
 import asyncpg
 import msgspec
@@ -28,6 +29,7 @@ from services.dispatcher.mutation import (
     with_default,
     with_stored_media,
     write_settled,
+    write_sharing,
 )
 from services.dispatcher.registry import Answers, Call, Method
 from shared.jmap.envelope import Arguments
@@ -49,6 +51,9 @@ from shared.store.records import (
 
 _CHANGES_MAX = 5000  # ids in one answer, when the client sets no limit
 
+GrantsChanged: TypeAlias = Callable[[Collection[str]], Awaitable[None]]
+"""Told, after the commit, of the users who may see something else now; never raises."""
+
 
 class StandardMethods:
     """Makes the methods of each declared type."""
@@ -59,11 +64,13 @@ class StandardMethods:
         types: Mapping[str, DeclaredType],
         limits: CoreLimits,
         committed: Committed,
+        grants_changed: GrantsChanged,
     ) -> None:
         self._pool = pool
         self.types = types
         self._limits = limits
         self._committed = committed
+        self._grants_changed = grants_changed
 
     def methods(self) -> list[Method]:
         verbs = {"get": self._get, "changes": self._changes, "set": self._set}
@@ -139,12 +146,13 @@ class StandardMethods:
     async def set(self, declared: DeclaredType, call: Call) -> tuple[str, JsonObject]:
         """The answer's name and arguments; raises MethodError."""
         request = _SetRequest(declared, call)
-        arguments, account = request.arguments, call.writable_account(request.arguments.account_id)
+        arguments, is_own = request.arguments, request.is_of_the_user
+        account = (call.account if is_own else call.writable_account)(arguments.account_id)
         objects_max = self._limits.max_objects_in_set
         if arguments.object_count > objects_max:
             raise MethodError("requestTooLarge", f"More than {objects_max} objects.")
         async with self._pool.acquire() as connection, connection.transaction():
-            await lock_to_write(connection, call, account)
+            account = await lock_to_write(connection, call, account, may_read_only=is_own)
             if arguments.if_in_state is not None:
                 before = await read_state(connection, account.id, declared.name)
                 if arguments.if_in_state != before.token:
@@ -154,6 +162,7 @@ class StandardMethods:
             written = await write_settled(
                 connection, target, settled, self.types if request.may_empty else {}
             )
+            told = await write_sharing(connection, target, settled)
             if written is None:
                 old_state = (await read_state(connection, account.id, declared.name)).token
             else:
@@ -162,6 +171,7 @@ class StandardMethods:
         new_state = old_state
         if written is not None:
             self._committed(written.entry)
+            await self._grants_changed(told)
             moved = written.entry.states.get(declared.name)
             new_state = old_state if moved is None else moved.state
         return f"{declared.name}/set", _set_answer(account.id, old_state, new_state, settled)
@@ -210,6 +220,19 @@ class _SetRequest:
         if declared.default_flag is not None:
             self._default, rest = take_argument(rest, declared.default_flag.argument, str)
         self.arguments = read_arguments(rest, SetArguments)
+
+    @property
+    def is_of_the_user(self) -> bool:
+        """Whether it changes only properties of which each user has an own value.
+
+        Such a call is no change of the account, so a user who may only read may make it: RFC 9610
+        section 2.3 lets "users" subscribe, and `accountReadOnly` (RFC 8620 section 3.6.2) is for
+        changes of what the account holds. A call that asks for anything else too gets that error.
+        """
+        given = self.arguments
+        if not given.update or given.create or given.destroy or self._default is not None:
+            return False
+        return all(self.declared.per_user.issuperset(patch) for patch in given.update.values())
 
     def default_id(self, settled: Settled) -> str | None:
         """The record that shall become the default; a creation id is resolved."""

@@ -12,9 +12,13 @@ import asyncpg
 CACHE_SECONDS = 2.0
 _USERS_MAX = 10_000
 
-_VISIBLE = "SELECT account_id FROM grants WHERE user_id = $1"
+# Of an account of others in which nothing is subscribed to, nothing is pushed (RFC 9670 1.4).
+_VISIBLE = """
+SELECT account_id FROM grants WHERE user_id = $1 AND (is_subscribed OR role = 'owner')
+"""
 _VISIBLE_TO_MANY = """
-SELECT user_id, array_agg(account_id) AS account_ids FROM grants WHERE user_id = ANY($1) GROUP BY 1
+SELECT user_id, array_agg(account_id) AS account_ids FROM grants
+WHERE user_id = ANY($1) AND (is_subscribed OR role = 'owner') GROUP BY 1
 """
 _VALID_TOKENS = """
 SELECT id FROM tokens

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec import field
 
 from shared.jmap.i_json import JsonObject, JsonValue, encode_json
 
@@ -40,6 +41,7 @@ class SessionAccount(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     is_personal: bool
     is_read_only: bool
+    capabilities: JsonObject = field(default_factory=dict)  # that say something of it alone
 
 
 def session_object(
@@ -51,7 +53,7 @@ def session_object(
     """The session; its `state` is a digest of all the rest, so it moves only with it."""
     session: JsonObject = {
         "capabilities": {item.urn: item.session for item in capabilities},
-        "accounts": {account.id: _account(account, capabilities) for account in accounts},
+        "accounts": {account.id: account_object(account, capabilities) for account in accounts},
         "primaryAccounts": _primary_accounts(accounts, capabilities),
         "username": user_name,
         **_urls(public_url.rstrip("/")),
@@ -60,7 +62,8 @@ def session_object(
     return {**session, "state": digest}
 
 
-def _account(account: SessionAccount, capabilities: Sequence[Capability]) -> JsonObject:
+def account_object(account: SessionAccount, capabilities: Sequence[Capability]) -> JsonObject:
+    """As the session has it under the account's id."""
     usable: JsonObject = {}
     for item in capabilities:
         read_only = item.account if item.account_read_only is None else item.account_read_only
@@ -71,7 +74,7 @@ def _account(account: SessionAccount, capabilities: Sequence[Capability]) -> Jso
         "name": account.name,
         "isPersonal": account.is_personal,
         "isReadOnly": account.is_read_only,
-        "accountCapabilities": usable,
+        "accountCapabilities": {**usable, **account.capabilities},
     }
 
 
@@ -85,7 +88,11 @@ def _primary_accounts(
     personal = next((account for account in accounts if account.is_personal), None)
     if personal is None:
         return {}
-    return {item.urn: personal.id for item in capabilities if item.account is not None}
+    return {
+        item.urn: personal.id
+        for item in capabilities
+        if item.account is not None or item.urn in personal.capabilities
+    }
 
 
 def _urls(public_url: str) -> Mapping[str, JsonValue]:

@@ -1,7 +1,5 @@
 """Users, accounts and grants (RFC 8620 section 1.6.2)."""
 
-from typing import Literal, TypeAlias
-
 import asyncpg
 import msgspec
 
@@ -10,12 +8,14 @@ from shared.log.event import Cause
 from shared.store.ids import new_id
 from shared.store.outbox import OutboxEntry
 from shared.store.pool import Connection
-from shared.store.records import RecordWrite, lock_account, touch_records, write_records
-
-Role: TypeAlias = Literal["owner", "write", "read"]
-
-_SHARED_TYPE = "AddressBook"
-"""Its records show the grants of their account (RFC 9610 section 2, shareWith)."""
+from shared.store.records import (
+    RecordWrite,
+    Role,
+    lock_account,
+    touch_records,
+    write_records,
+)
+from shared.store.sharing import SHARED_TYPE, note_subscribed
 
 
 class NameTakenError(ValueError):
@@ -47,14 +47,23 @@ class VisibleAccount(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     is_personal: bool  # of this user
     role: Role
+    owner_id: str | None = None  # a user, this one if it is an owner; an account may have none
+    is_subscribed: bool = True
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the session has it, and its changes are pushed (RFC 9670 section 1.4)."""
+        return self.is_subscribed or self.role == "owner"
 
 
 async def visible_accounts(pool: asyncpg.Pool, user_id: str) -> list[VisibleAccount]:
     """What the user holds a grant for; the personal account first."""
     rows = await pool.fetch(
         """
-        SELECT accounts.id, accounts.name, grants.role,
-               accounts.is_personal AND grants.role = 'owner' AS is_personal
+        SELECT accounts.id, accounts.name, grants.role, grants.is_subscribed,
+               accounts.is_personal AND grants.role = 'owner' AS is_personal,
+               (SELECT user_id FROM grants AS own WHERE own.account_id = accounts.id
+                AND own.role = 'owner' ORDER BY user_id <> $1, user_id LIMIT 1) AS owner_id
         FROM grants JOIN accounts ON accounts.id = grants.account_id
         WHERE grants.user_id = $1
         ORDER BY is_personal DESC, accounts.created_at, accounts.id
@@ -63,7 +72,12 @@ async def visible_accounts(pool: asyncpg.Pool, user_id: str) -> list[VisibleAcco
     )
     return [
         VisibleAccount(
-            id=row["id"], name=row["name"], is_personal=row["is_personal"], role=row["role"]
+            id=row["id"],
+            name=row["name"],
+            is_personal=row["is_personal"],
+            role=row["role"],
+            owner_id=row["owner_id"],
+            is_subscribed=row["is_subscribed"],
         )
         for row in rows
     ]
@@ -101,6 +115,7 @@ async def add_grant(pool: asyncpg.Pool, account: str, user: str, role: Role) -> 
     """
     async with pool.acquire() as connection, connection.transaction():
         account_id, user_id = await _ids(connection, account, user)
+        await lock_account(connection, account_id)
         await _require_owner(connection, account_id, user_id, role)
         await _put_grant(connection, account_id, user_id, role)
         await _show_grants(connection, account_id, "tidings grant add")
@@ -111,6 +126,7 @@ async def remove_grant(pool: asyncpg.Pool, account: str, user: str) -> str:
     """Returns the user's id, for a control message. Raises UnknownNameError, OwnerNeededError."""
     async with pool.acquire() as connection, connection.transaction():
         account_id, user_id = await _ids(connection, account, user)
+        await lock_account(connection, account_id)
         await _require_owner(connection, account_id, user_id, None)
         done = await connection.fetchval(
             "DELETE FROM grants WHERE account_id = $1 AND user_id = $2 RETURNING true",
@@ -144,7 +160,7 @@ async def _add_account(connection: Connection, name: str, *, is_personal: bool) 
         account_id,
         [
             RecordWrite(
-                type=_SHARED_TYPE,
+                type=SHARED_TYPE,
                 id=new_id("b"),
                 is_create=True,
                 data=msgspec.json.encode(address_book),
@@ -169,8 +185,8 @@ async def _put_grant(connection: Connection, account_id: str, user_id: str, role
 
 async def _show_grants(connection: Connection, account_id: str, method: str) -> OutboxEntry | None:
     """The records that show grants have changed, so their clients must hear of it."""
-    await lock_account(connection, account_id)
-    return await touch_records(connection, account_id, _SHARED_TYPE, Cause(method=method))
+    await note_subscribed(connection, account_id)
+    return await touch_records(connection, account_id, SHARED_TYPE, Cause(method=method))
 
 
 async def _ids(connection: Connection, account: str, user: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ modseqs are unique in an account, commits are in their order, and history can be
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
+from typing import Literal, TypeAlias
 
 import asyncpg
 import msgspec
@@ -15,6 +16,9 @@ from shared.jmap.ids import is_id, state_token
 from shared.log.event import Cause, OrderedState
 from shared.store.outbox import OutboxEntry, insert_outbox
 from shared.store.pool import Connection, Executor
+
+Role: TypeAlias = Literal["owner", "write", "read"]
+"""What a grant lets a user do with an account."""
 
 
 class StoredRecord(msgspec.Struct, frozen=True):
@@ -79,7 +83,7 @@ def tag(account_id: str, type_name: str, *parts: str) -> int:
 
 async def lock_account(
     connection: Connection, account_id: str, *, user_id: str | None = None
-) -> str | None:
+) -> Role | None:
     """Until the end of the transaction nobody else changes its records.
 
     Returns the role of `user_id` as it is now; None without a user, or without a grant. Raises
@@ -95,7 +99,7 @@ async def lock_account(
     )
     if row is None:
         raise AccountGoneError(account_id)
-    role: str | None = row["role"]
+    role: Role | None = row["role"]
     return role
 
 

@@ -26,6 +26,7 @@ from tests.support.certificate import Certificate
 
 CONTACTS = "urn:ietf:params:jmap:contacts"
 BLOB = "urn:ietf:params:jmap:blob"
+PRINCIPALS = "urn:ietf:params:jmap:principals"
 USING = (CORE, CONTACTS)
 
 Json = dict[str, Any]
@@ -40,11 +41,13 @@ class RunningDispatcher:
     dispatcher: Dispatcher
     authenticator: Authenticator
     committed: list[OutboxEntry] = field(default_factory=list)
+    clients: "list[JmapClient]" = field(default_factory=list)
 
     async def user(self, name: str) -> "JmapClient":
         _, account_id = await add_user(self.pool, name)
         _, token = await issue_token(self.pool, name)
-        return JmapClient(self.url, token, account_id)
+        self.clients.append(JmapClient(self.url, token, account_id))
+        return self.clients[-1]
 
 
 class MethodFailedError(AssertionError):
@@ -152,7 +155,10 @@ async def running_dispatcher(
         app = Starlette(routes=[*dispatcher.routes(), *health_routes({}, draining, metrics)])
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(app, listener, http, draining))
+            running = RunningDispatcher(url, pool, dispatcher, authenticator, committed)
             try:
-                yield RunningDispatcher(url, pool, dispatcher, authenticator, committed)
+                yield running
             finally:
+                for client in running.clients:
+                    await client.http.aclose()
                 draining.set()

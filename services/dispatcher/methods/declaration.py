@@ -36,6 +36,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     server_set: bool = False
     references: str | None = None  # a type: the value is an Id of it, or Id[Boolean]
     unique: bool = False  # no two records of an account have the same value
+    per_user: bool = False  # each user has an own value, who may only read too
 
 
 class Property(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +56,7 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     shares: Mapping[str, str]  # the other users who hold a grant -> role
     now: datetime
+    owners: frozenset[str] = frozenset()
 
     @property
     def may_write(self) -> bool:
@@ -75,6 +77,16 @@ class DefaultFlag(msgspec.Struct, frozen=True, kw_only=True):
 
     property: str
     argument: str  # of /set: the id that becomes the default
+
+
+class Sharing(msgspec.Struct, frozen=True, kw_only=True):
+    """An account is shared as a whole: the property has one value in all its records.
+
+    `roles` reads a value that `refuse` let pass: user -> role.
+    """
+
+    property: str
+    roles: Callable[[JsonValue], Mapping[str, str]]
 
 
 class DateFilter(msgspec.Struct, frozen=True):
@@ -139,6 +151,7 @@ class DeclaredType(msgspec.Struct, frozen=True, kw_only=True):
     refuse: Callable[[Change], SetError | None] = _no_objection
     container: Container | None = None
     default_flag: DefaultFlag | None = None
+    sharing: Sharing | None = None
     query: QueryRules | None = None
     blobs: str | None = None  # path to the blob ids that a record refers to
     images: str | None = None  # path to those of them that must be images
@@ -160,6 +173,11 @@ class DeclaredType(msgspec.Struct, frozen=True, kw_only=True):
             for item in self.properties.values()
             if item.rule.references is not None
         }
+
+    @property
+    def per_user(self) -> frozenset[str]:
+        """The properties of which each user has an own value."""
+        return frozenset(item.name for item in self.properties.values() if item.rule.per_user)
 
     def may_name(self, name: str) -> bool:
         """Whether a client may ask for the property: declared, or a vendor's (`vendor:name`)."""

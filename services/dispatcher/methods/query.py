@@ -88,7 +88,7 @@ Condition: TypeAlias = Operator | HasValue | HasText | HasDate
 
 def parse_filter(declared: DeclaredType, given: JsonObject | None) -> Condition:
     """Raises MethodError: invalidArguments, unsupportedFilter."""
-    if _count(given) > _CONDITIONS_MAX:
+    if condition_count(given) > _CONDITIONS_MAX:
         raise MethodError("unsupportedFilter", f"More than {_CONDITIONS_MAX} conditions.")
     return _condition(_rules(declared), {} if given is None else given)
 
@@ -110,13 +110,14 @@ def _rules(declared: DeclaredType) -> QueryRules:
     return declared.query
 
 
-def _count(given: JsonValue) -> int:
+def condition_count(given: JsonValue) -> int:
+    """Of a filter, each operator and each property."""
     if not isinstance(given, dict):
         return 1
     inner = given.get("conditions")
     if "operator" not in given or not isinstance(inner, list):
         return max(len(given), 1)
-    return 1 + sum(_count(item) for item in inner)
+    return 1 + sum(condition_count(item) for item in inner)
 
 
 def _condition(rules: QueryRules, given: JsonValue) -> Condition:

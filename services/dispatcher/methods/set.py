@@ -29,7 +29,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """One create, update or destroy that its own record allows.
 
     `key` is what the client called it. `stored` is None for a destroy; `answer` is what the
-    client has to be told beyond what it asked for.
+    client has to be told beyond what it asked for. `shares` is with whom the account shall be
+    shared from now on (user -> role), None: as before.
     """
 
     key: str
@@ -38,10 +39,12 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     before: JsonObject | None = None  # as stored
     stored: JsonObject | None = None
     answer: JsonObject = field(default_factory=dict)
+    shares: Mapping[str, str] | None = None
 
     @property
     def is_write(self) -> bool:
-        return self.stored is None or not same(self.stored, self.before)
+        """Sharing is not stored in the record, but seen in it."""
+        return self.stored is None or self.shares is not None or not same(self.stored, self.before)
 
 
 class Drafts(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +140,8 @@ class Drafter:
             viewer=self._viewer,
         )
         stored = self._store(change, None)
-        viewed: JsonObject = {"id": record_id, **declared.view(stored, self._viewer)}
+        shares, viewer = self._shares(change)
+        viewed: JsonObject = {"id": record_id, **declared.view(stored, viewer)}
         wrong = [
             name
             for name in given
@@ -152,6 +156,7 @@ class Drafter:
             is_create=True,
             stored=stored,
             answer=_difference(viewed, wanted),
+            shares=shares,
         )
 
     def _update(self, key: str, patch: JsonObject, destroyed: set[str]) -> Draft:
@@ -182,8 +187,15 @@ class Drafter:
             viewer=self._viewer,
         )
         stored = self._store(change, before)
-        answer = _difference(declared.view(stored, self._viewer), patched)
-        return Draft(key=key, record_id=record_id, before=before, stored=stored, answer=answer)
+        shares, viewer = self._shares(change)
+        return Draft(
+            key=key,
+            record_id=record_id,
+            before=before,
+            stored=stored,
+            answer=_difference(declared.view(stored, viewer), patched),
+            shares=shares,
+        )
 
     def _destroy(self, key: str) -> Draft:
         record_id, before = self._existing(key)
@@ -212,6 +224,16 @@ class Drafter:
                 SetError(type="tooLarge", description=f"More than {RECORD_BYTES_MAX} octets.")
             )
         return stored
+
+    def _shares(self, change: Change) -> tuple[Mapping[str, str] | None, Viewer]:
+        """With whom the change would share the account, and the viewer once it did."""
+        sharing, viewer = self._declared.sharing, self._viewer
+        if sharing is None or sharing.property not in change.touched:
+            return None, viewer
+        shares = sharing.roles(change.after[sharing.property])
+        if shares == viewer.shares:
+            return None, viewer
+        return shares, msgspec.structs.replace(viewer, shares=shares)
 
     def _check_names(self, names: Iterable[str]) -> None:
         if self._declared.keeps_unknown:

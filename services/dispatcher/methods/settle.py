@@ -21,6 +21,9 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     filled: frozenset[str] = frozenset()  # containers, to be destroyed, that have members
     blobs: Mapping[str, bool] = field(default_factory=dict)
     """Referenced blob that the user may use -> whether it is an image."""
+    users: frozenset[str] = frozenset()  # those of the users to share with that exist
+    records: frozenset[str] = frozenset()
+    """All of the type, when a draft shares them."""
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     not_destroyed: dict[str, SetError]
     writes: list[Write]
     created_ids: dict[str, str]
+    shares: Mapping[str, str] | None = None  # with whom the account is shared now, if it changed
 
     @property
     def is_clean(self) -> bool:
@@ -87,7 +91,8 @@ def settle(declared: DeclaredType, drafts: Drafts, known: Known) -> Settled:
         standing = [draft for index, draft in enumerate(standing) if index not in fallen]
     for draft in standing:
         _accept(settled, draft)
-    return settled
+    shares = next((draft.shares for draft in standing if draft.shares is not None), None)
+    return msgspec.structs.replace(settled, shares=shares)
 
 
 def _accept(settled: Settled, draft: Draft) -> None:
@@ -120,11 +125,13 @@ def _fallen(declared: DeclaredType, standing: list[Draft], known: Known) -> dict
     created = {draft.record_id for draft in standing if draft.is_create}
     destroyed = {draft.record_id for draft in standing if draft.stored is None}
     taken = _taken(declared, standing, known)
+    is_even = _is_shared_evenly(standing, (known.records | created) - destroyed)
     fallen: dict[int, SetError] = {}
     for index, draft in enumerate(standing):
         error = _broken_reference(declared, draft, known, (created, destroyed))
         error = error or _duplicate(declared, draft, taken)
         error = error or _wrong_blob(declared, draft, known)
+        error = error or _wrong_share(declared, draft, known, is_even=is_even)
         if declared.container is not None and draft.stored is None:
             error = _still_filled(declared.container, draft, known)
         if error is not None:
@@ -168,6 +175,37 @@ def _wrong_blob(declared: DeclaredType, draft: Draft, known: Known) -> SetError 
         type="invalidProperties",
         description="A photo is an image.",
         properties=[declared.blobs.split("/")[0]],
+    )
+
+
+def _is_shared_evenly(standing: list[Draft], record_ids: frozenset[str] | set[str]) -> bool:
+    """Whether every record that will be there is given the same, by name: no guess is made."""
+    given = {draft.record_id: draft.shares for draft in standing if draft.shares is not None}
+    first = next(iter(given.values()), None)
+    return first is None or all(given.get(record_id) == first for record_id in record_ids)
+
+
+def _wrong_share(
+    declared: DeclaredType, draft: Draft, known: Known, *, is_even: bool
+) -> SetError | None:
+    if declared.sharing is None or draft.shares is None:
+        return None
+    name = declared.sharing.property
+    unknown = sorted(set(draft.shares) - known.users)
+    if unknown:
+        return SetError(
+            type="invalidProperties",
+            description=f"{name}: there is no Principal {', '.join(unknown[:5])}.",
+            properties=[name],
+        )
+    if is_even:
+        return None
+    return SetError(
+        type="forbidden",
+        description=(
+            f"An account is shared as a whole: give every {declared.name} that the account will"
+            f" have the same {name}, in one {declared.name}/set."
+        ),
     )
 
 

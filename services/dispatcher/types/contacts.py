@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -16,6 +17,7 @@ from services.dispatcher.methods.declaration import (
     IdText,
     QueryRules,
     Rule,
+    Sharing,
     Sort,
     Viewer,
     Yes,
@@ -26,6 +28,7 @@ from shared.jmap.errors import SetError
 from shared.jmap.i_json import JsonObject, JsonValue
 from shared.jmap.ids import utc_date
 from shared.jmap.session import Capability
+from shared.jmap.subscription import IS_SUBSCRIBED, is_subscribed
 
 CONTACTS = "urn:ietf:params:jmap:contacts"
 
@@ -37,6 +40,18 @@ CAPABILITY = Capability(
 )
 
 _NAME_BYTES_MAX = 255
+_SHARES_MAX = 1000  # principals
+
+
+class AddressBookRights(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """RFC 9610 section 2."""
+
+    may_read: bool = False
+    may_write: bool = False
+    may_share: bool = False
+    may_delete: bool = False
 
 
 class AddressBook(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -46,9 +61,11 @@ class AddressBook(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     description: str | None = None
     sort_order: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     is_default: Annotated[bool, Rule(server_set=True)] = False
-    is_subscribed: bool = True  # for who creates it; of the user, not of the record
-    share_with: dict[IdText, JsonObject] | None = None
-    my_rights: Annotated[JsonObject | UnsetType, Rule(server_set=True)] = UNSET
+    is_subscribed: Annotated[bool, Rule(per_user=True)] = True
+    share_with: Annotated[dict[IdText, AddressBookRights], Meta(max_length=_SHARES_MAX)] | None = (
+        None
+    )
+    my_rights: Annotated[AddressBookRights | UnsetType, Rule(server_set=True)] = UNSET
 
 
 class ContactCard(Card, frozen=True, kw_only=True, rename="camel"):
@@ -60,45 +77,71 @@ class ContactCard(Card, frozen=True, kw_only=True, rename="camel"):
 
 
 def _view_address_book(stored: JsonObject, viewer: Viewer) -> JsonObject:
-    subscribers = stored.get("isSubscribed")
-    subscribed = subscribers.get(viewer.user_id) if isinstance(subscribers, dict) else None
-    # Section 2: false by default in shared accounts, true for what the user made or owns.
     return {
         **stored,
-        "isSubscribed": viewer.role == "owner" if subscribed is None else subscribed,
-        "shareWith": _share_with(viewer),
+        IS_SUBSCRIBED: is_subscribed(stored, viewer.user_id),
+        "shareWith": {user_id: _rights(role) for user_id, role in viewer.shares.items()} or None,
         "myRights": _rights(viewer.role),
     }
 
 
 def _store_address_book(change: Change, before: JsonObject | None) -> JsonObject:
-    subscribers = {} if before is None else before.get("isSubscribed")
+    said = {} if before is None else before.get(IS_SUBSCRIBED)
     computed = {"shareWith", "myRights"}
     stored = {name: value for name, value in change.after.items() if name not in computed}
-    known = subscribers if isinstance(subscribers, dict) else {}
-    if "isSubscribed" in change.touched or before is None:
-        known = {**known, change.viewer.user_id: change.after["isSubscribed"]}
-    stored["isSubscribed"] = known
+    known = said if isinstance(said, dict) else {}
+    if IS_SUBSCRIBED in change.touched or before is None:
+        known = {**known, change.viewer.user_id: change.after[IS_SUBSCRIBED]}
+    stored[IS_SUBSCRIBED] = known
     return stored
 
 
 def _refuse_address_book(change: Change) -> SetError | None:
-    """Sharing follows the grants of the account, so nobody has the right `mayShare`."""
-    shared = _share_with(change.viewer)
-    if "shareWith" in change.touched and change.after["shareWith"] != shared:
-        return SetError(type="forbidden", description="An account is shared by grants, as a whole.")
     name = change.after["name"]
     if isinstance(name, str) and len(name.encode()) > _NAME_BYTES_MAX:
-        return SetError(
-            type="invalidProperties",
-            description=f"name: more than {_NAME_BYTES_MAX} octets.",
-            properties=["name"],
+        return _invalid("name", f"more than {_NAME_BYTES_MAX} octets.")
+    return _refuse_sharing(change) if "shareWith" in change.touched else None
+
+
+def _refuse_sharing(change: Change) -> SetError | None:
+    """What can be said without the other address books and the users; see `Sharing`."""
+    viewer, wanted = change.viewer, change.after["shareWith"]
+    given = wanted if isinstance(wanted, dict) else {}
+    wrong = [user_id for user_id, rights in given.items() if _granted(rights) not in _ROLES]
+    if wrong:
+        return _invalid(
+            "shareWith",
+            f"{', '.join(sorted(wrong)[:5])}: give mayRead, or mayRead, mayWrite and mayDelete;"
+            " mayShare is the owner's alone.",
         )
+    if _roles(wanted) == viewer.shares:
+        return None
+    if viewer.role != "owner":
+        return SetError(type="forbidden", description="You have not the right mayShare.")
+    if viewer.owners & set(given):
+        return _invalid("shareWith", "who owns the account has all rights, and is not in it.")
     return None
 
 
-def _share_with(viewer: Viewer) -> JsonValue:
-    return {user_id: _rights(role) for user_id, role in viewer.shares.items()} or None
+def _invalid(name: str, why: str) -> SetError:
+    return SetError(type="invalidProperties", description=f"{name}: {why}", properties=[name])
+
+
+_ROLES = {
+    frozenset({"mayRead"}): "read",
+    frozenset({"mayRead", "mayWrite", "mayDelete"}): "write",
+}
+
+
+def _granted(rights: JsonValue) -> frozenset[str]:
+    members = rights.items() if isinstance(rights, dict) else ()
+    return frozenset(name for name, value in members if value is True)
+
+
+def _roles(share_with: JsonValue) -> Mapping[str, str]:
+    """User -> role; null is nobody."""
+    members = share_with.items() if isinstance(share_with, dict) else ()
+    return {user_id: _ROLES[_granted(rights)] for user_id, rights in members}
 
 
 def _rights(role: str) -> JsonObject:
@@ -106,7 +149,7 @@ def _rights(role: str) -> JsonObject:
     return {
         "mayRead": True,
         "mayWrite": may_write,
-        "mayShare": False,
+        "mayShare": role == "owner",
         "mayDelete": may_write,
     }
 
@@ -184,6 +227,7 @@ ADDRESS_BOOK = DeclaredType(
         error="addressBookHasContents",
     ),
     default_flag=DefaultFlag(property="isDefault", argument="onSuccessSetIsDefault"),
+    sharing=Sharing(property="shareWith", roles=_roles),
 )
 
 CONTACT_CARD = DeclaredType(

@@ -16,7 +16,7 @@ async def test_a_new_account_has_one_default_address_book(client: JmapClient) ->
     assert book["myRights"] == {
         "mayRead": True,
         "mayWrite": True,
-        "mayShare": False,
+        "mayShare": True,
         "mayDelete": True,
     }
     assert answer["state"] == "s1"

@@ -15,7 +15,7 @@ from schemathesis.openapi import from_dict
 
 from shared.jmap.session import CORE
 from tests.support.contacts import generate
-from tests.support.dispatcher import BLOB, CONTACTS, JmapClient, RunningDispatcher
+from tests.support.dispatcher import BLOB, CONTACTS, PRINCIPALS, JmapClient, RunningDispatcher
 
 pytestmark = pytest.mark.integration
 
@@ -58,7 +58,7 @@ async def test_no_request_of_the_openapi_document_makes_a_500(
 
 METHODS = [
     f"{name}/{verb}"
-    for name in ("ContactCard", "AddressBook", "Blob", "Core")
+    for name in ("ContactCard", "AddressBook", "Blob", "Core", "Principal", "ShareNotification")
     for verb in (
         "get",
         "changes",
@@ -78,6 +78,7 @@ NAMES = st.sampled_from(
         "conditions", "property", "limit", "position", "anchor", "name", "addressBookIds", "media",
         "blobId", "uid", "#ids", "resultOf", "path", "sinceState", "data", "data:asText", "kind",
         "fromAccountId", "typeNames", "blobIds", "offset", "length", "name/full", "shareWith",
+        "mayRead", "mayWrite", "mayDelete", "type", "text", "accountIds", "anchor",
         "isDefault", "isSubscribed", "ifInState", "onSuccessSetIsDefault", "created", "emails",
     ]
 )  # fmt: skip
@@ -100,7 +101,7 @@ async def test_no_arguments_make_a_server_fail(
     """C-27, C-2a: whatever is asked, the answer is an answer or an error of the client's."""
     async with known_client(dispatcher) as client:
         request = {
-            "using": [CORE, CONTACTS, BLOB],
+            "using": [CORE, CONTACTS, BLOB, PRINCIPALS],
             "methodCalls": [
                 [name, {"accountId": client.account_id, **arguments}, str(number)]
                 for number, (name, arguments) in enumerate(calls)

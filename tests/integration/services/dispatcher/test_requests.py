@@ -166,7 +166,7 @@ async def test_a_grant_opens_an_account_and_its_loss_closes_it(
     assert second["accounts"][team]["isReadOnly"]
     [book] = (await client.call("AddressBook/get", accountId=team))["list"]
     assert not book["myRights"]["mayWrite"]
-    assert not book["isSubscribed"]
+    assert book["isSubscribed"]  # docs/adr/0010
     assert book["shareWith"][user_id]["mayRead"]
     error = await client.error("AddressBook/set", accountId=team, create={"k": {"name": "x"}})
     assert error["type"] == "accountReadOnly"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.dispatcher import JmapClient
+from tests.support.dispatcher import PRINCIPALS, JmapClient
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.everything import RunningEverything, everything_running
 from tests.support.servers import NatsServer
@@ -130,6 +130,64 @@ async def test_a_removed_grant_narrows_a_stream(
         await anna.add_card(name={"full": "mine"})
 
         assert (await seen.state())[1].keys() == {anna.account_id}
+
+
+async def follows(running: RunningEverything, client: JmapClient, accounts: set[str]) -> None:
+    """Soon the stream and the session of the client have exactly these accounts."""
+    [channel] = running.everything.gateway.connections
+    await eventually(lambda: channel.account_ids == accounts, seconds=SOON_SECONDS)
+    session = (await client.http.get("/jmap/session")).json()
+    assert session["accounts"].keys() == accounts
+
+
+async def tells_of(seen: EventSourceClient, account: JmapClient) -> None:
+    """The stream tells of the newest state of its cards, and of no other account before."""
+    await account.add_card(name={"full": "x"})
+    newest = (await account.call("ContactCard/get", ids=[]))["state"]
+    changed: dict[str, dict[str, str]] = {}
+    while changed.get(account.account_id, {}).get("ContactCard") != newest:
+        changed = (await seen.state())[1]
+        assert changed.keys() == {account.account_id}
+
+
+async def test_a_stream_follows_what_is_shared_over_jmap(running: RunningEverything) -> None:
+    anna, _ = await running.user("anna")
+    bob, _ = await running.user("bob")
+    bob.using = [*bob.using, PRINCIPALS]
+    [anna_id] = (await bob.call("Principal/query", filter={"name": "anna"}))["ids"]
+    book = await bob.address_book()
+    async with await stream(running, anna) as seen:
+        await tells_of(seen, anna)
+        share = {"shareWith": {anna_id: {"mayRead": True}}}
+        await bob.call("AddressBook/set", update={book: share})
+        await follows(running, anna, {anna.account_id, bob.account_id})
+        await tells_of(seen, bob)
+        await bob.call("AddressBook/set", update={book: {f"shareWith/{anna_id}": None}})
+        await follows(running, anna, {anna.account_id})
+        await bob.add_card(name={"full": "not seen"})
+        await tells_of(seen, anna)
+
+
+async def test_p08_nothing_is_pushed_of_an_account_in_which_nothing_is_subscribed_to(
+    running: RunningEverything,
+) -> None:
+    anna, _ = await running.user("anna")
+    bob, _ = await running.user("bob")
+    await running.grant(bob.account_id, "anna")
+    book = await bob.address_book()
+
+    async def subscribe(*, is_wanted: bool) -> None:
+        update = {book: {"isSubscribed": is_wanted}}
+        await anna.call("AddressBook/set", accountId=bob.account_id, update=update)
+
+    async with await stream(running, anna) as seen:
+        await subscribe(is_wanted=False)
+        await follows(running, anna, {anna.account_id})
+        await bob.add_card(name={"full": "not seen"})
+        await tells_of(seen, anna)
+        await subscribe(is_wanted=True)
+        await follows(running, anna, {anna.account_id, bob.account_id})
+        await tells_of(seen, bob)
 
 
 async def test_p5a_a_ticket_opens_one_stream_and_is_as_good_as_its_token(

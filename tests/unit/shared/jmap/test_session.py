@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from shared.jmap.session import CORE, Capability, SessionAccount, session_object
 
 OWN = SessionAccount(id="a1", name="ada", is_personal=True, is_read_only=False)
@@ -41,3 +43,11 @@ def test_the_state_moves_with_the_session_only() -> None:
     assert session(OWN)["state"] == session(OWN)["state"]
     assert session(OWN)["state"] != session(OWN, SHARED)["state"]
     assert session(OWN)["state"] != session(OWN, url="https://y")["state"]
+
+
+def test_an_account_may_say_what_no_other_says() -> None:
+    own = msgspec.structs.replace(OWN, capabilities={"x:push": {"me": "u1"}, "x:other": {}})
+    made = session(own, SHARED)
+    assert made["accounts"]["a1"]["accountCapabilities"]["x:push"] == {"me": "u1"}
+    assert "x:push" not in made["accounts"]["a2"]["accountCapabilities"]
+    assert made["primaryAccounts"] == {CORE: "a1", "x:data": "a1", "x:push": "a1"}
