@@ -44,6 +44,7 @@ def test_a_subscription_is_of_the_user_who_changed_it() -> None:
     assert stored["isSubscribed"] == {"u1": False, "u2": False, "u3": True}
     assert not {"shareWith", "myRights"} & set(stored)
     assert ADDRESS_BOOK.store(change(after, "name", before={}), BOOK) == BOOK
+    assert ADDRESS_BOOK.per_user == {"isSubscribed"}
     made = ADDRESS_BOOK.store(change({"name": "N", "isSubscribed": True}, "name"), None)
     assert made["isSubscribed"] == {"u1": True}
 
