@@ -14,6 +14,7 @@ _RETRY_AFTER_CHARACTERS_MAX = 64
 # What fails here and not there: it says nothing about the endpoint.
 _OWN_FAILURES = frozenset(
     (
+        errno.EAGAIN,
         errno.EMFILE,
         errno.ENFILE,
         errno.ENOBUFS,
@@ -66,11 +67,12 @@ _BY_CLASS = {
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
-    milliseconds: int  # from the start to the answer's end
     status: int | None = None  # None: there was no answer
+    milliseconds: int = 0  # from the start to the answer's end
     retry_after_seconds: int | None = None
     body: bytes = b""  # its first ANSWER_OCTETS_KEPT octets
     reason: str = ""  # for an operator, where there was no answer
+    has_dialled: bool = False  # no connection was there to be used again
 
 
 def outcome_of_status(status: int) -> Outcome:
@@ -78,13 +80,14 @@ def outcome_of_status(status: int) -> Outcome:
     return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Outcome.BROKEN)
 
 
-def outcome_of_connecting(error: OSError) -> Outcome:
-    return Outcome.EGRESS_FAILED if error.errno in _OWN_FAILURES else Outcome.CONNECT_FAILED
+def outcome_of_error(error: OSError, otherwise: Outcome) -> Outcome:
+    """EGRESS_FAILED where the fault is this machine's."""
+    return Outcome.EGRESS_FAILED if error.errno in _OWN_FAILURES else otherwise
 
 
-def retry_after_seconds(text: str | None, now: datetime) -> int | None:
+def retry_after_seconds(text: str, now: datetime) -> int | None:
     """Of a Retry-After header (RFC 9110 section 10.2.3), at most a day; None for garbage."""
-    if text is None or len(text) > _RETRY_AFTER_CHARACTERS_MAX:
+    if len(text) > _RETRY_AFTER_CHARACTERS_MAX:
         return None
     text = text.strip()
     if text.isascii() and text.isdigit():

@@ -32,10 +32,15 @@ class EndpointError(ValueError):
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    url: str
     scheme: str  # https or http
     host: str  # in lower case; an IPv6 address without brackets
     port: int
+    path: str  # and query: the secret part
+
+    @property
+    def url(self) -> str:
+        """In normal form."""
+        return self.origin + self.path
 
     @property
     def origin(self) -> str:
@@ -68,14 +73,16 @@ def read_endpoint(url: str) -> Endpoint:
     parts = _URL.fullmatch(url)
     if parts is None:
         raise EndpointError("The URL is not an absolute one that begins with https://.")
-    scheme, authority, _, fragment = parts.groups()
-    if fragment is not None:
+    scheme, authority, path, fragment = parts.groups(default="")
+    if fragment:
         raise EndpointError("The URL has a fragment.")
     if "@" in authority:
         raise EndpointError("The URL holds a user name or a password.")
     scheme = scheme.lower()
     host, port = _host_and_port(authority.lower(), scheme)
-    return Endpoint(url=url, scheme=scheme, host=host, port=port)
+    if not path.startswith("/"):
+        path = "/" + path
+    return Endpoint(scheme=scheme, host=host, port=port, path=path)
 
 
 def check_endpoint(endpoint: Endpoint, exemptions: Exemptions) -> None:

@@ -97,13 +97,13 @@ class Post:
 class WebhookSink:
     """Runs in a thread, so that nothing it does holds up a test's loop; see `webhook_sink`."""
 
-    def __init__(self, certificate: Certificate | None, address: str) -> None:
+    def __init__(self, certificate: Certificate | None, address: str, port: int) -> None:
         self._tls = None if certificate is None else _tls(certificate)
         self._address = address
         self.posts: list[Post] = []
         self.connections = 0  # ever accepted, also those whose handshake failed
         self.open_connections = 0
-        self.port = 0
+        self.port = port
         self._behaviours: dict[str, list[Behaviour]] = {}
         self._subscribers: dict[str, Subscriber] = {}
         self._loop = asyncio.new_event_loop()
@@ -125,15 +125,17 @@ class WebhookSink:
     def posts_to(self, path: str) -> list[Post]:
         return [post for post in self.posts if post.path == path]
 
-    async def _serve(self, started: threading.Event) -> None:
-        server = await asyncio.start_server(self._accept, self._address, 0)
+    async def _serve(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._accept, self._address, self.port)
         self.port = server.sockets[0].getsockname()[1]
-        started.set()
+        return server
 
     def run(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve(started))
+        server = self._loop.run_until_complete(self._serve())
+        started.set()
         self._loop.run_forever()
+        server.close()
         for task in self._tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
@@ -281,10 +283,10 @@ def _base64url(octets: bytes) -> str:
 
 @contextmanager
 def webhook_sink(
-    certificate: Certificate | None = None, *, address: str = "127.0.0.1"
+    certificate: Certificate | None = None, *, address: str = "127.0.0.1", port: int = 0
 ) -> Iterator[WebhookSink]:
     """On a port of its own; HTTPS with a certificate, which a deliverer must trust."""
-    sink = WebhookSink(certificate, address)
+    sink = WebhookSink(certificate, address, port)
     started = threading.Event()
     thread = threading.Thread(target=sink.run, args=(started,), name="webhook sink", daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from shared.web_push.address_policy import Exemptions, parse_exemptions
 from shared.web_push.endpoint import (
@@ -37,8 +38,24 @@ LOOPBACK = parse_exemptions(["localhost", "127.0.0.0/8", "::1/128"])
 def test_urls_of_the_outside_are_taken(url: str, host: str, port: int, origin: str | None) -> None:
     endpoint = parse_endpoint(url, NONE)
 
-    assert (endpoint.url, endpoint.host, endpoint.port) == (url, host, port)
+    assert (endpoint.host, endpoint.port) == (host, port)
     assert origin in (None, endpoint.origin)
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("https://push.example", "https://push.example/"),
+        ("https://push.example?a=B", "https://push.example/?a=B"),
+        ("HTTPS://Push.Example:443/Wp//x/../%41?#"[:-1], "https://push.example/Wp//x/../%41?"),
+        ("https://[2606:4700:0:0::1]:8443/A", "https://[2606:4700::1]:8443/A"),
+    ],
+)
+def test_only_scheme_host_and_port_are_made_normal(url: str, normal: str) -> None:
+    endpoint = parse_endpoint(url, NONE)
+
+    assert endpoint.url == normal
+    assert read_endpoint(normal) == endpoint
 
 
 def test_the_origin_of_an_ipv6_address_has_brackets() -> None:
@@ -144,7 +161,7 @@ def test_the_longest_url_is_taken() -> None:
     ],
 )
 def test_exempt_hosts_need_neither_https_nor_a_usual_port(url: str) -> None:
-    assert parse_endpoint(url, LOOPBACK).url == url
+    assert parse_endpoint(url, LOOPBACK).url.startswith(url)
     with pytest.raises(EndpointError):
         parse_endpoint(url, NONE)
 
@@ -206,12 +223,16 @@ def test_two_readers_of_a_url_that_is_taken_see_one_host(parts: list[str]) -> No
     with contextlib.suppress(EndpointError):
         endpoint = parse_endpoint("https://" + "".join(parts), NONE)
     if endpoint is not None:
-        other = urlsplit(endpoint.url)
+        other = urlsplit("https://" + "".join(parts))
         assert (other.hostname, other.port or 443) == (endpoint.host, endpoint.port)
         assert other.username is None
+        dialled = URL(endpoint.url, encoded=True)  # as the HTTP client reads it
+        assert (dialled.raw_host, dialled.port) == (endpoint.host, endpoint.port)
+        assert (dialled.scheme, dialled.raw_path_qs) == (endpoint.scheme, endpoint.path)
 
 
 @given(st.text())
 def test_any_text_is_an_endpoint_or_an_error(text: str) -> None:
     with contextlib.suppress(EndpointError):
-        assert parse_endpoint(text, LOOPBACK).url == text
+        endpoint = parse_endpoint(text, LOOPBACK)
+        assert parse_endpoint(endpoint.url, LOOPBACK) == endpoint
