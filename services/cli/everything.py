@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from services.cli.embedded.servers import Servers
 from services.dispatcher.app import Dispatcher, DispatcherResources
 from services.dispatcher.relay import Relay
+from services.dispatcher.settings import PushRules
 from services.gateway.app import Gateway, GatewayResources
 from services.gateway.settings import GatewaySettings
 from shared.bus.connection import Bus
@@ -27,8 +28,20 @@ from shared.runtime.clock import SystemClock
 from shared.runtime.metrics import Metrics
 from shared.store.migrate import migrate
 from shared.store.pool import open_pool
+from shared.web_push.sealing import Vault
 
 _POSTGRES_CONNECTIONS_MAX = 20
+
+
+class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What its parts are told."""
+
+    public_url: str
+    vault: Vault
+    gateway: GatewaySettings = GatewaySettings()
+    jwt: JwtSettings = JwtSettings()
+    push: PushRules = PushRules()
+    log: LogSettings = LogSettings()
 
 
 class Everything(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +60,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.guard.run(), name="guard")
             tasks.create_task(self.relay.run(), name="relay")
-            tasks.create_task(self.dispatcher.answer_forwarded(self.bus), name="forwarded")
-            tasks.create_task(self.dispatcher.run_jobs(), name="jobs")
+            tasks.create_task(self.dispatcher.run(self.bus), name="dispatcher")
             await self.gateway.run(draining)
             stopping.set()
 
@@ -56,11 +68,8 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def open_everything(
     servers: Servers,
-    settings: GatewaySettings,
-    jwt: JwtSettings,
-    public_url: str,
+    settings: EverythingSettings,
     draining: asyncio.Event,
-    log_settings: LogSettings | None = None,
 ) -> AsyncIterator[Everything]:
     """With migrations applied and the log as declared."""
     async with AsyncExitStack() as stack:
@@ -69,36 +78,36 @@ async def open_everything(
             open_pool(servers.postgres_url, connections_max=_POSTGRES_CONNECTIONS_MAX)
         )
         log = await stack.enter_async_context(
-            open_writable_log(servers.nats_url, pool, name="up", settings=log_settings)
+            open_writable_log(servers.nats_url, pool, name="up", settings=settings.log)
         )
         await log.keeper.ensure()
         await log.keeper.apply_topology()
         tailed = await stack.enter_async_context(
             open_readable_log(servers.nats_url, pool, name="up")
         )
-        yield await _put_together(pool, (log, tailed), settings, jwt, public_url, draining)
+        yield await _put_together(pool, (log, tailed), settings, draining)
 
 
 async def _put_together(
     pool: asyncpg.Pool,
     logs: tuple[WritableLog, ReadableLog],
-    settings: GatewaySettings,
-    jwt: JwtSettings,
-    public_url: str,
+    settings: EverythingSettings,
     draining: asyncio.Event,
 ) -> Everything:
     (log, tailed), clock, metrics = logs, SystemClock(), Metrics()
-    authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
+    authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(settings.jwt, clock))
     relay = Relay(pool, log, clock, metrics)
     dispatcher = Dispatcher(
         DispatcherResources(
             pool=pool,
             authenticator=authenticator,
+            vault=settings.vault,
+            push=settings.push,
             committed=relay.wake,
-            public_url=public_url,
+            public_url=settings.public_url,
             clock=clock,
             metrics=metrics,
-            capabilities=[websocket_capability(public_url)],
+            capabilities=[websocket_capability(settings.public_url)],
             tell=functools.partial(send_control, log.bus),
         )
     )
@@ -110,9 +119,10 @@ async def _put_together(
             bus=log.bus,
             clock=clock,
             metrics=metrics,
-            settings=settings,
+            settings=settings.gateway,
         )
     )
+    await dispatcher.prepare()
     for part in (authenticator, dispatcher, gateway):
         await listen_control(log.bus, part.receive_control)
     checks = {"log": gateway.check, "postgres": lambda: pool.fetchval("SELECT 1")}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from services.cli.run import starting
-from services.cli.settings import ServerSettings, servers_in_use, settings_of
+from services.cli.settings import push_rules_of, settings_of, with_servers_in_use
 from services.dispatcher import app as dispatcher
 from services.dispatcher.settings import DispatcherSettings
 from services.gateway import app as gateway
@@ -12,6 +12,7 @@ from services.gateway.settings import ServerSettings as GatewayServerSettings
 from shared.http.issuer import JwtSettings
 from shared.log.topology import LogSettings
 from shared.runtime.logs import configure_logs
+from shared.runtime.secret_key import SecretKeySettings, vault_of
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX
 from shared.store.migrate import require_migrations
@@ -27,6 +28,8 @@ async def run_dispatcher(environ: Mapping[str, str]) -> None:
         settings_of(environ, LogSettings),
         settings_of(environ, HttpSettings),
         settings_of(environ, JwtSettings),
+        vault=vault_of(settings_of(environ, SecretKeySettings)),
+        push=push_rules_of(environ),
     )
 
 
@@ -43,13 +46,9 @@ async def run_gateway(environ: Mapping[str, str]) -> None:
 
 
 async def _with_servers(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """With the URLs of a running `tidings up` where none are given; the database is ready."""
-    nats_url, postgres_url = servers_in_use(settings_of(environ, ServerSettings))
+    """With those of a running `tidings up` where none are given; the database is ready."""
+    environ = with_servers_in_use(environ)
     with starting():
-        async with open_pool(postgres_url, connections_max=1) as pool:
+        async with open_pool(environ[f"{PREFIX}POSTGRES_URL"], connections_max=1) as pool:
             await require_migrations(pool)
-    return {
-        **environ,
-        f"{PREFIX}NATS_URL": nats_url,
-        f"{PREFIX}POSTGRES_URL": postgres_url,
-    }
+    return environ

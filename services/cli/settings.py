@@ -7,14 +7,16 @@ from typing import TypeVar
 import msgspec
 
 from services.cli.embedded.data_directory import DataDirectory
-from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.settings import DispatcherSettings, PushRules, PushSubscriptionSettings
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
 from shared.http.issuer import JWT_PREFIX, JwtSettings
 from shared.log.topology import LogSettings
 from shared.runtime.errors import CouldNotStartError
+from shared.runtime.secret_key import SECRET_KEY, SecretKeySettings
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX, Secret, refuse_unknown, settings_from
+from shared.web_push.settings import WebhookPolicySettings
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -33,6 +35,8 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None  # what the session tells clients; None: where it listens
 
 
+WEBHOOK_PREFIX = PREFIX + "WEBHOOK_"
+
 # Every variable that a program of this repository reads, by prefix.
 DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX, ServerSettings),
@@ -43,6 +47,9 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX + "GATEWAY_", GatewaySettings),
     (JWT_PREFIX, JwtSettings),
     (PREFIX + "LOG_", LogSettings),
+    (PREFIX, SecretKeySettings),
+    (WEBHOOK_PREFIX, WebhookPolicySettings),
+    (WEBHOOK_PREFIX, PushSubscriptionSettings),
 )
 
 
@@ -50,6 +57,33 @@ def settings_of(environ: Mapping[str, str], type_: type[T]) -> T:
     """Raises SettingsError, also for a variable that nobody reads."""
     refuse_unknown(environ, DECLARED)
     return settings_from(environ, next(p for p, t in DECLARED if t is type_), type_)
+
+
+def push_rules_of(environ: Mapping[str, str]) -> PushRules:
+    """Raises SettingsError."""
+    return PushRules(
+        policy=settings_of(environ, WebhookPolicySettings),
+        limits=settings_of(environ, PushSubscriptionSettings),
+    )
+
+
+def with_servers_in_use(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """With URLs and the secret key of a running `tidings up` where they are not given.
+
+    Raises:
+        CouldNotStartError: a URL is not given and none runs.
+    """
+    settings = settings_of(environ, ServerSettings)
+    nats_url, postgres_url = servers_in_use(settings)
+    running = DataDirectory(settings.data).running()
+    is_that_of_up = running is not None and running.postgres_url == postgres_url
+    secret_key = running.secret_key if running is not None and is_that_of_up else ""
+    return {
+        **environ,
+        f"{PREFIX}NATS_URL": nats_url,
+        f"{PREFIX}POSTGRES_URL": postgres_url,
+        SECRET_KEY: environ.get(SECRET_KEY) or secret_key,
+    }
 
 
 def servers_in_use(settings: ServerSettings) -> tuple[str, str]:

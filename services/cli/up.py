@@ -10,18 +10,32 @@ import httpx
 import typer
 
 from services.cli.demo import command_for_token, first_greeting, later_greeting, make_demo
-from services.cli.embedded.data_directory import Running, held_data_directory, using
+from services.cli.embedded.data_directory import (
+    DataDirectory,
+    Running,
+    held_data_directory,
+    using,
+)
 from services.cli.embedded.servers import Servers, embedded_servers
-from services.cli.everything import Everything, open_everything
+from services.cli.everything import Everything, EverythingSettings, open_everything
 from services.cli.run import starting
-from services.cli.settings import ServerSettings, UpSettings, settings_of
+from services.cli.settings import (
+    WEBHOOK_PREFIX,
+    ServerSettings,
+    UpSettings,
+    push_rules_of,
+    settings_of,
+)
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
 from shared.http.issuer import JwtSettings
 from shared.log.topology import LogSettings
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.logs import configure_logs
+from shared.runtime.secret_key import SECRET_KEY, SecretKeySettings, vault_of
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
+
+_ALLOW = f"{WEBHOOK_PREFIX}ALLOW"
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +44,22 @@ async def up(environ: Mapping[str, str]) -> None:
     """Runs until SIGTERM or SIGINT; raises CouldNotStartError."""
     settings = settings_of(environ, ServerSettings)
     http = settings_of(environ, HttpSettings)
-    gateway_settings = settings_of(environ, GatewaySettings)
     configure_logs()
     draining, stopping = draining_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
         data = stack.enter_context(held_data_directory(settings.data))
+        environ = _with_defaults(environ, data)
         listener = stack.enter_context(listen(http))
         url = url_of(listener, http)
         public_url = settings_of(environ, UpSettings).public_url or url
+        everything_settings = EverythingSettings(
+            public_url=public_url,
+            vault=vault_of(settings_of(environ, SecretKeySettings)),
+            gateway=settings_of(environ, GatewaySettings),
+            jwt=settings_of(environ, JwtSettings),
+            push=push_rules_of(environ),
+            log=settings_of(environ, LogSettings),
+        )
         try:
             async with cut_short_by(draining):
                 with using(settings.data):
@@ -48,18 +70,11 @@ async def up(environ: Mapping[str, str]) -> None:
                     )
                 with starting():
                     everything = await stack.enter_async_context(
-                        open_everything(
-                            servers,
-                            gateway_settings,
-                            settings_of(environ, JwtSettings),
-                            public_url,
-                            draining,
-                            settings_of(environ, LogSettings),
-                        )
+                        open_everything(servers, everything_settings, draining)
                     )
         except CutShortError:
             return
-        stack.enter_context(data.announced(_running(url, servers)))
+        stack.enter_context(data.announced(_running(url, servers, environ[SECRET_KEY])))
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(everything.run(draining, stopping), name="services"),
@@ -72,12 +87,22 @@ async def up(environ: Mapping[str, str]) -> None:
                 loop.cancel()
 
 
-def _running(url: str, servers: Servers) -> Running:
+def _with_defaults(environ: Mapping[str, str], data: DataDirectory) -> Mapping[str, str]:
+    """Of one machine: a secret of its own, and webhooks that may go to it."""
+    return {
+        **environ,
+        SECRET_KEY: environ.get(SECRET_KEY) or data.secrets().secret_key,
+        _ALLOW: environ.get(_ALLOW) or "localhost,127.0.0.0/8,::1/128",
+    }
+
+
+def _running(url: str, servers: Servers, secret_key: str) -> Running:
     return Running(
         pid=os.getpid(),
         url=url,
         nats_url=servers.nats_url,
         postgres_url=servers.postgres_url,
+        secret_key=secret_key,
     )
 
 

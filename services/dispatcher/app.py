@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from services.dispatcher import share_notifications
+from services.dispatcher.application_server_key import ApplicationServerKey
 from services.dispatcher.blob_methods import BlobMethods
 from services.dispatcher.blob_routes import BlobEndpoints
 from services.dispatcher.blob_store import BlobKeeper, BlobLimits
@@ -24,14 +25,16 @@ from services.dispatcher.jobs import run_jobs
 from services.dispatcher.mutation import Committed
 from services.dispatcher.principals import PrincipalMethods
 from services.dispatcher.processor import Processor
+from services.dispatcher.push_subscriptions import PushSubscriptionMethods
 from services.dispatcher.querying import QueryMethods
 from services.dispatcher.registry import registry_of
 from services.dispatcher.relay import Relay
 from services.dispatcher.requests import Requests
 from services.dispatcher.routes import Api
 from services.dispatcher.sessions import Sessions
-from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.settings import DispatcherSettings, PushRules
 from services.dispatcher.standard import StandardMethods
+from services.dispatcher.subscription_jobs import run_subscription_jobs
 from services.dispatcher.types import blob, contacts, core, principals
 from shared.bus.connection import Bus, BusUnavailableError
 from shared.bus.control import ControlMessage, listen_control, send_control
@@ -48,6 +51,7 @@ from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
 from shared.store.migrate import require_migrations
 from shared.store.pool import open_pool
+from shared.web_push.sealing import Vault
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +74,7 @@ class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
 
     pool: asyncpg.Pool
     authenticator: Authenticator
+    vault: Vault
     committed: Committed
     public_url: str
     clock: Clock
@@ -77,6 +82,7 @@ class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
     limits: CoreLimits = CoreLimits()
     blob_limits: BlobLimits = BlobLimits()
     capabilities: Sequence[Capability] = ()
+    push: PushRules = PushRules()
     tell: Callable[[ControlMessage], Awaitable[None]] = _tell_nobody
 
 
@@ -97,6 +103,7 @@ class Dispatcher:
             resources.pool, self._capabilities, resources.public_url, resources.clock
         )
         self._tell = resources.tell
+        self._key = ApplicationServerKey(resources.pool, resources.vault, self._capabilities)
         standard = StandardMethods(
             resources.pool, DECLARED_TYPES, limits, resources.committed, self._grants_changed
         )
@@ -112,6 +119,7 @@ class Dispatcher:
             blobs.methods(),
             PrincipalMethods(resources.pool, self._sessions, limits).methods(),
             share_notifications.METHODS,
+            self._push_subscriptions(resources).methods(),
         )
         self._documents = document_routes(registry, limits)
         processor = Processor(registry, self._capabilities, limits, resources.metrics)
@@ -124,31 +132,54 @@ class Dispatcher:
     def routes(self) -> list[Route]:
         return [*self._api.routes(), *self._blobs.routes(), *self._documents]
 
-    async def run_jobs(self) -> None:
-        """Trim history and remove unused blobs now and then, until cancelled."""
-        await run_jobs(self._pool, self.keeper)
+    async def prepare(self) -> None:
+        """Before it serves. Raises CouldNotStartError."""
+        await self._key.prepare()
+
+    async def run(self, bus: Bus) -> None:
+        """Answer what gateways forward, and do what is to be done now and then; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                BusRequests(bus, self._requests, self._limits).run(), name="forwarded"
+            )
+            tasks.create_task(run_jobs(self._pool, self.keeper), name="jobs")
+            tasks.create_task(
+                run_subscription_jobs(self._pool, self._hint), name="subscription_jobs"
+            )
+            tasks.create_task(self._key.follow(), name="application_server_key")
 
     def forget_sessions(self) -> None:
         """Look at the grants again; messages may have been lost."""
         self._sessions.forget()
 
-    async def answer_forwarded(self, bus: Bus) -> None:
-        """Answer what gateways forward, until cancelled."""
-        await BusRequests(bus, self._requests, self._limits).run()
-
     def receive_control(self, message: ControlMessage) -> None:
         """Call it for each control message, as well as the authenticator's."""
         self._sessions.receive_control(message)
+        if message.vapid_key_changed:
+            self._key.look_soon()
+
+    def _push_subscriptions(self, resources: DispatcherResources) -> PushSubscriptionMethods:
+        return PushSubscriptionMethods(
+            resources.pool,
+            resources.vault,
+            resources.limits,
+            rules=resources.push,
+            tell=self._hint,
+            key_met=self._key.met,
+        )
 
     async def _grants_changed(self, user_ids: Collection[str]) -> None:
-        """The fact is in PostgreSQL; who does not hear of it finds out a few seconds later."""
         for user_id in user_ids:
             message = ControlMessage(grants_changed=user_id)
             self._sessions.receive_control(message)
-            try:
-                await self._tell(message)
-            except BusUnavailableError as error:
-                _log.warning("grants_not_told", extra={"error": str(error)})
+            await self._hint(message)
+
+    async def _hint(self, message: ControlMessage) -> None:
+        """The fact is in PostgreSQL; who does not hear of it finds out a few seconds later."""
+        try:
+            await self._tell(message)
+        except BusUnavailableError as error:
+            _log.warning("control_message_not_sent", extra={"error": str(error)})
 
 
 def dispatcher_routes(resources: DispatcherResources) -> list[Route]:
@@ -161,10 +192,12 @@ async def run(
     log_settings: LogSettings,
     http: HttpSettings,
     jwt: JwtSettings,
+    *,
+    vault: Vault,
+    push: PushRules,
 ) -> None:
     """`tidings dispatcher`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
-    draining = draining_on_signals()
-    clock, metrics = SystemClock(), Metrics()
+    draining, clock, metrics = draining_on_signals(), SystemClock(), Metrics()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(http))
         pool = await stack.enter_async_context(
@@ -180,6 +213,8 @@ async def run(
             DispatcherResources(
                 pool=pool,
                 authenticator=authenticator,
+                vault=vault,
+                push=push,
                 committed=relay.wake,
                 public_url=settings.public_url,
                 clock=clock,
@@ -188,16 +223,16 @@ async def run(
                 tell=functools.partial(send_control, log.bus),
             )
         )
-        await listen_control(log.bus, authenticator.receive_control)
-        await listen_control(log.bus, dispatcher.receive_control)
-        checks = {"postgres": lambda: pool.fetchval("SELECT 1")}
-        app = Starlette(routes=[*dispatcher.routes(), *health_routes(checks, draining, metrics)])
+        await dispatcher.prepare()
+        for part in (authenticator, dispatcher):
+            await listen_control(log.bus, part.receive_control)
+        health = health_routes({"postgres": lambda: pool.fetchval("SELECT 1")}, draining, metrics)
+        app = Starlette(routes=[*dispatcher.routes(), *health])
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(log.guard.run(), name="guard"),
                 tasks.create_task(relay.run(), name="relay"),
-                tasks.create_task(dispatcher.answer_forwarded(log.bus), name="forwarded"),
-                tasks.create_task(dispatcher.run_jobs(), name="jobs"),
+                tasks.create_task(dispatcher.run(log.bus), name="dispatcher"),
             ]
             await serve(app, listener, http, draining)
             for loop in loops:

@@ -21,11 +21,16 @@ from services.dispatcher.methods.blob import (
     UploadArguments,
 )
 from services.dispatcher.methods.declaration import UtcDate, Yes
+from services.dispatcher.methods.push_subscription import (
+    PushGetArguments,
+    PushSetArguments,
+    PushSubscription,
+)
 from services.dispatcher.methods.query import QueryArguments, QueryChangesArguments
 from services.dispatcher.types.contacts import AddressBook, ContactCard
 from shared.jmap.session import CoreLimits
 
-_TYPES = (AddressBook, ContactCard)
+_TYPES = (AddressBook, ContactCard, PushSubscription)
 _ARGUMENTS = (
     GetArguments,
     ChangesArguments,
@@ -37,6 +42,8 @@ _ARGUMENTS = (
     UploadArguments,
     BlobGetArguments,
     LookupArguments,
+    PushGetArguments,
+    PushSetArguments,
 )
 _REF = "#/components/schemas/{name}"
 _JSON = "application/json"

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.runtime.settings import Secret
+from shared.web_push.settings import WebhookPolicySettings
 
 
 class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,3 +16,17 @@ class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: Secret
     public_url: str = "http://127.0.0.1:8080"
     postgres_connections_max: Annotated[int, Meta(ge=2, le=1000)] = 10
+
+
+class PushSubscriptionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """TIDINGS_WEBHOOK_*: how many subscriptions a user may have, and create."""
+
+    subscriptions_max: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    creations_per_hour: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class PushRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What push subscriptions are judged by."""
+
+    policy: WebhookPolicySettings = WebhookPolicySettings()
+    limits: PushSubscriptionSettings = PushSubscriptionSettings()

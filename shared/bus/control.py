@@ -22,6 +22,9 @@ class ControlMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
 
     revoked: str | None = None  # a token's id
     grants_changed: str | None = None  # a user's id
+    webhooks_due: bool = False  # a subscription was created or verified: look at them now
+    subscriptions_ended: list[str] | None = None  # their ids: forget their secrets
+    vapid_key_changed: bool = False  # another one is active
 
 
 _encoder = msgspec.json.Encoder()

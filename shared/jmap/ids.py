@@ -56,6 +56,11 @@ def utc_date(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def moment_of(text: str) -> datetime:
+    """Of what `is_utc_date` accepts; to the microsecond, a leap second as the one before it."""
+    return datetime.fromisoformat(text[:17] + text[17:19].replace("60", "59") + text[19:])
+
+
 def _comparable(text: str) -> str:
     """Without fraction and leap second, which `datetime` reads by other rules."""
     return text[:17] + text[17:19].replace("60", "59") + "Z"

@@ -11,6 +11,8 @@ import msgspec
 
 from shared.store.ids import new_id
 from shared.store.people import UnknownNameError
+from shared.store.pool import Connection
+from shared.store.push_subscriptions import delete_push_subscriptions_of_token
 
 SCOPES = frozenset({"jmap", "append", "operate"})
 
@@ -77,14 +79,42 @@ async def issue_token(
     return str(token_id), token
 
 
-async def revoke_token(pool: asyncpg.Pool, token_id: str) -> None:
-    """Tell the running processes too: shared/bus/control.py. Raises UnknownTokenError."""
-    found = await pool.fetchval(
-        "UPDATE tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id",
-        token_id,
+async def revoke_token(pool: asyncpg.Pool, token_id: str) -> list[str]:
+    """The push subscriptions that ended with it, erased already (RFC 8620 section 7.2).
+
+    Tell the running processes too: shared/bus/control.py. Raises UnknownTokenError.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        found = await connection.fetchval(
+            """
+            UPDATE tokens SET revoked_at = now()
+            WHERE id = $1 AND revoked_at IS NULL RETURNING id
+            """,
+            token_id,
+        )
+        if found is None:
+            raise UnknownTokenError(token_id)
+        return await delete_push_subscriptions_of_token(connection, token_id)
+
+
+async def hold_credential(connection: Connection, credential: Credential) -> bool:
+    """Whether it is still good; it will not be revoked before the transaction ends."""
+    if not credential.is_kept:
+        return (
+            await connection.fetchval(
+                "SELECT $1::timestamptz IS NULL OR $1 > now()", credential.expires_at
+            )
+            is True
+        )
+    held = await connection.fetchval(
+        """
+        SELECT true FROM tokens WHERE id = $1 AND revoked_at IS NULL
+            AND (expires_at IS NULL OR expires_at > now())
+        FOR SHARE
+        """,
+        credential.id,
     )
-    if found is None:
-        raise UnknownTokenError(token_id)
+    return held is True
 
 
 async def find_credential(pool: asyncpg.Pool, token: str) -> Credential | None:

@@ -51,6 +51,7 @@ class Vault:
         """`secret_key`: 32 octets or more in base64, base64url or hex. Raises ValueError."""
         secret = _octets(secret_key)
         self._wrapping = SealingKey(_derived(secret, "wrap"))
+        self._sealing = SealingKey(_derived(secret, "seal"))
         self._hashing = _derived(secret, "hash")
 
     def new_key(self, purpose: str) -> tuple[SealingKey, bytes]:
@@ -61,6 +62,14 @@ class Vault:
     def unwrap(self, wrapped: bytes, purpose: str) -> SealingKey:
         """Raises UnsealError."""
         return SealingKey(self._wrapping.unseal(wrapped, purpose=purpose))
+
+    def seal(self, plain: bytes, *, purpose: str) -> bytes:
+        """What is the server's own, not a subscription's."""
+        return self._sealing.seal(plain, purpose=purpose)
+
+    def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
+        """Raises UnsealError."""
+        return self._sealing.unseal(sealed, purpose=purpose)
 
     def keyed_hash(self, text: str) -> str:
         """22 characters that stand for `text` and cannot be guessed back without the secret."""

@@ -5,6 +5,7 @@ Floors: a bare Starlette endpoint that echoes JSON, and one that does a single I
 
 import asyncio
 import json
+import secrets
 import sys
 from contextlib import AsyncExitStack
 
@@ -23,6 +24,7 @@ from shared.runtime.serve import HttpSettings, listen, serve
 from shared.store.credentials import issue_token
 from shared.store.people import add_user
 from shared.store.pool import open_pool
+from shared.web_push.sealing import Vault
 
 
 async def main(dsn: str) -> None:
@@ -38,6 +40,7 @@ async def main(dsn: str) -> None:
             DispatcherResources(
                 pool=pool,
                 authenticator=Authenticator(pool, clock=clock),
+                vault=Vault(secrets.token_hex(32)),
                 committed=lambda _: None,
                 public_url="http://127.0.0.1",
                 clock=clock,
@@ -45,6 +48,8 @@ async def main(dsn: str) -> None:
                 limits=CoreLimits(max_concurrent_requests=64),
             )
         )
+
+        await dispatcher.prepare()
 
         async def bare_json(request: Request) -> Response:
             return JSONResponse(await request.json())

@@ -1,7 +1,8 @@
 """A dispatcher that serves HTTP on a real socket, and a JMAP client for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,11 @@ from starlette.applications import Starlette
 
 from services.dispatcher.app import Dispatcher, DispatcherResources
 from services.dispatcher.blob_store import BlobLimits
+from services.dispatcher.settings import PushRules
+from shared.bus.control import ControlMessage
 from shared.http.authentication import Authenticator
 from shared.http.health import health_routes
+from shared.http.issuer import JwtSettings, issuer_of
 from shared.jmap.session import CORE, CoreLimits
 from shared.runtime.clock import SystemClock
 from shared.runtime.metrics import Metrics
@@ -22,6 +26,8 @@ from shared.store.credentials import issue_token
 from shared.store.outbox import OutboxEntry
 from shared.store.people import add_user
 from shared.store.pool import open_pool
+from shared.web_push.sealing import Vault
+from shared.web_push.settings import Exemption, WebhookPolicySettings
 from tests.support.certificate import Certificate
 
 CONTACTS = "urn:ietf:params:jmap:contacts"
@@ -29,18 +35,22 @@ BLOB = "urn:ietf:params:jmap:blob"
 PRINCIPALS = "urn:ietf:params:jmap:principals"
 USING = (CORE, CONTACTS)
 
+SECRET_KEY = secrets.token_hex(32)
+LOOPBACK = PushRules(policy=WebhookPolicySettings(allow=(Exemption("127.0.0.0/8"),)))
+
 Json = dict[str, Any]
 
 
 @dataclass
 class RunningDispatcher:
-    """`committed` are the mutations that it would have handed to the relay."""
+    """`committed` are the mutations that it would have handed to the relay, `told` its hints."""
 
     url: str
     pool: asyncpg.Pool
     dispatcher: Dispatcher
     authenticator: Authenticator
     committed: list[OutboxEntry] = field(default_factory=list)
+    told: list[ControlMessage] = field(default_factory=list)
     clients: "list[JmapClient]" = field(default_factory=list)
 
     async def user(self, name: str) -> "JmapClient":
@@ -126,24 +136,28 @@ async def running_dispatcher(
     limits: CoreLimits | None = None,
     blob_limits: BlobLimits | None = None,
     certificate: Certificate | None = None,
+    push: PushRules = LOOPBACK,
+    jwt: JwtSettings | None = None,
 ) -> AsyncIterator[RunningDispatcher]:
     clock, draining, metrics = SystemClock(), asyncio.Event(), Metrics()
-    http = HttpSettings(
-        port=0,
-        drain_seconds_max=2,
-        tls_cert=certificate.path if certificate else None,
-        tls_key=certificate.key_path if certificate else None,
-    )
+    http = _http(certificate)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(http))
         pool = await stack.enter_async_context(open_pool(dsn))
         url = url_of(listener, http)
-        authenticator = Authenticator(pool, clock=clock)
+        authenticator = Authenticator(
+            pool, clock=clock, issuer=issuer_of(jwt or JwtSettings(), clock)
+        )
         committed: list[OutboxEntry] = []
+        told: list[ControlMessage] = []
+
         dispatcher = Dispatcher(
             DispatcherResources(
                 pool=pool,
                 authenticator=authenticator,
+                vault=Vault(SECRET_KEY),
+                push=push,
+                tell=_appender(told),
                 committed=committed.append,
                 public_url=url,
                 clock=clock,
@@ -152,13 +166,30 @@ async def running_dispatcher(
                 blob_limits=blob_limits or BlobLimits(),
             )
         )
+        await dispatcher.prepare()
         app = Starlette(routes=[*dispatcher.routes(), *health_routes({}, draining, metrics)])
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(app, listener, http, draining))
-            running = RunningDispatcher(url, pool, dispatcher, authenticator, committed)
+            running = RunningDispatcher(url, pool, dispatcher, authenticator, committed, told)
             try:
                 yield running
             finally:
                 for client in running.clients:
                     await client.http.aclose()
                 draining.set()
+
+
+def _http(certificate: Certificate | None) -> HttpSettings:
+    return HttpSettings(
+        port=0,
+        drain_seconds_max=2,
+        tls_cert=certificate.path if certificate else None,
+        tls_key=certificate.key_path if certificate else None,
+    )
+
+
+def _appender(told: list[ControlMessage]) -> Callable[[ControlMessage], Awaitable[None]]:
+    async def tell(message: ControlMessage) -> None:
+        told.append(message)
+
+    return tell

@@ -8,7 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from services.cli.embedded.servers import Servers
-from services.cli.everything import Everything, open_everything
+from services.cli.everything import Everything, EverythingSettings, open_everything
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
 from shared.bus.control import ControlMessage, send_control
@@ -16,7 +16,8 @@ from shared.http.issuer import JwtSettings
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
 from shared.store.credentials import issue_token, revoke_token
 from shared.store.people import add_account, add_grant, add_user, remove_grant
-from tests.support.dispatcher import JmapClient
+from shared.web_push.sealing import Vault
+from tests.support.dispatcher import LOOPBACK, SECRET_KEY, JmapClient
 
 
 class RunningEverything(msgspec.Struct, frozen=True):
@@ -70,10 +71,14 @@ async def everything_running(
     async with (
         open_everything(
             servers,
-            settings or GatewaySettings(drain_seconds=0),
-            jwt or JwtSettings(),
-            public_url=url,
-            draining=draining,
+            EverythingSettings(
+                public_url=url,
+                vault=Vault(SECRET_KEY),
+                gateway=settings or GatewaySettings(drain_seconds=0),
+                jwt=jwt or JwtSettings(),
+                push=LOOPBACK,
+            ),
+            draining,
         ) as everything,
         asyncio.TaskGroup() as tasks,
     ):

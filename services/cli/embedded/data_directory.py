@@ -41,6 +41,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     nats_url: str
     postgres_url: str
+    secret_key: str  # with which it sealed what is in that database
 
 
 class DataDirectory:

@@ -1,10 +1,10 @@
 """/get (RFC 8620 section 5.1)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
-from services.dispatcher.methods.arguments import GetArguments
 from services.dispatcher.methods.declaration import DeclaredType, Viewer
 from shared.jmap.errors import MethodError, invalid_arguments
 from shared.jmap.i_json import JsonObject
@@ -13,8 +13,15 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _stored = msgspec.json.Decoder(JsonObject)
 
 
+class AsksForIds(Protocol):
+    """The arguments of any /get; None: all."""
+
+    @property
+    def ids(self) -> list[str] | None: ...
+
+
 def requested_ids(
-    arguments: GetArguments, created_ids: Mapping[str, str], objects_max: int
+    arguments: AsksForIds, created_ids: Mapping[str, str], objects_max: int
 ) -> list[str] | None:
     """Without doubles, creation ids resolved; None: all."""
     if arguments.ids is None:

@@ -36,6 +36,13 @@ CREATE INDEX push_subscriptions_by_end ON push_subscriptions (ends_at);
 CREATE INDEX push_subscriptions_unasked ON push_subscriptions (created_at)
     WHERE verification_started_at IS NULL;
 
+-- How many subscriptions each user may still create now; it fills up again with time.
+CREATE TABLE push_creations (
+    user_id    text PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    allowance  double precision NOT NULL,
+    counted_at timestamptz NOT NULL
+);
+
 -- One small secret per subscription, so that its end is the end of what it sealed.
 CREATE TABLE push_subscription_keys (
     subscription_id text PRIMARY KEY REFERENCES push_subscriptions ON DELETE CASCADE,

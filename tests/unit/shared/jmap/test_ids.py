@@ -12,6 +12,7 @@ from shared.jmap.ids import (
     is_id,
     is_utc_date,
     modseq_of,
+    moment_of,
     state_token,
     utc_date,
 )
@@ -76,3 +77,16 @@ def test_what_is_no_date(text: object) -> None:
 def test_dates_are_written_in_utc() -> None:
     moment = datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
     assert utc_date(moment) == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.1234567Z", datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
+        ("2016-12-31T23:59:60Z", datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_utc_date_is_a_moment(text: str, moment: datetime) -> None:
+    assert is_utc_date(text)
+    assert moment_of(text) == moment

@@ -52,6 +52,17 @@ def test_a_weak_secret_key_is_refused(text: str) -> None:
         Vault(text)
 
 
+def test_the_server_seals_its_own_secrets_for_a_purpose() -> None:
+    vault = Vault(SECRET.hex())
+    sealed = vault.seal(b"private", purpose="vapid:v1")
+
+    assert Vault(SECRET.hex()).unseal(sealed, purpose="vapid:v1") == b"private"
+    with pytest.raises(UnsealError):
+        vault.unseal(sealed, purpose="vapid:v2")
+    with pytest.raises(UnsealError):
+        vault.unwrap(sealed, "vapid:v1")
+
+
 def test_keyed_hashes_tell_texts_apart() -> None:
     vault = Vault(SECRET.hex())
 
