@@ -101,8 +101,14 @@ class SystemLookUp:
     They are daemons, since nobody can end a look-up: the process need not wait for it.
     """
 
-    def __init__(self, look_ups_max: int = _LOOK_UPS_MAX) -> None:
+    def __init__(
+        self,
+        look_ups_max: int = _LOOK_UPS_MAX,
+        resolve: Callable[[str], Sequence[str]] | None = None,
+    ) -> None:
+        """`resolve` may block, for how long it likes."""
         self._free = look_ups_max
+        self._resolve = resolve or system_addresses
 
     async def __call__(self, host: str) -> Sequence[str]:
         if not self._free:
@@ -124,12 +130,9 @@ class SystemLookUp:
     ) -> None:
         outcome: Sequence[str] | OSError
         try:
-            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            outcome = [_with_scope(info[4]) for info in infos]
+            outcome = self._resolve(host)
         except OSError as error:
             outcome = error
-        except UnicodeError as error:  # a label that IDNA does not take
-            outcome = OSError(str(error))
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(self._finish, found, outcome)
 
@@ -143,6 +146,11 @@ class SystemLookUp:
             found.set_exception(outcome)
         else:
             found.set_result(outcome)
+
+
+def system_addresses(host: str) -> Sequence[str]:
+    infos = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
+    return [_with_scope(info[4]) for info in infos]
 
 
 def _with_scope(place: Place) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import functools
 import itertools
 import secrets
 import socket
@@ -61,7 +62,7 @@ class Manner(Enum):
     BOMB = auto()  # gzip of BOMB_OCTETS
     ENDLESS_HEADERS = auto()
     ENDLESS_HEADER = auto()  # one, without an end
-    ENDLESS_CONTINUES = auto()  # 100 Continue, again and again
+    FLOOD_OF_CONTINUES = auto()  # 100 Continue, as fast as it is taken
     RESET = auto()  # a TCP reset once the request is there
     CLOSE = auto()  # an end without an answer
     GARBAGE = auto()  # something that is not HTTP
@@ -250,7 +251,7 @@ _ENDLESS = {
     ),
     Manner.ENDLESS_HEADERS: (b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n" * 100, 0),
     Manner.ENDLESS_HEADER: (b"HTTP/1.1 200 OK\r\nX-More: ", b"and more" * 1000, 0),
-    Manner.ENDLESS_CONTINUES: (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.001),
+    Manner.FLOOD_OF_CONTINUES: (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0),
 }
 
 
@@ -262,6 +263,7 @@ def _head(behaviour: Behaviour, length: int) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
+@functools.cache
 def _bomb() -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     chunk = bytes(1024 * 1024)
