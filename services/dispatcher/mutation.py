@@ -292,6 +292,19 @@ async def _move_blobs(connection: Connection, target: Target, writes: Sequence[W
         await mark_used(connection, target.account_id, after - before)
 
 
+def settled_writes(target: Target, settled: Settled) -> list[RecordWrite]:
+    return [
+        record_write(
+            target.declared,
+            target.account_id,
+            write.record_id,
+            write.stored,
+            is_create=write.is_create,
+        )
+        for write in settled.writes
+    ]
+
+
 async def write_settled(
     connection: Connection,
     target: Target,
@@ -300,10 +313,7 @@ async def write_settled(
 ) -> Written | None:
     """None: nothing changed. `members_of`: the types of members that go with their containers."""
     declared, account_id = target.declared, target.account_id
-    writes = [
-        record_write(declared, account_id, write.record_id, write.stored, is_create=write.is_create)
-        for write in settled.writes
-    ]
+    writes = settled_writes(target, settled)
     container = declared.container
     if container is not None and container.member_type in members_of and settled.destroyed:
         member = members_of[container.member_type]

@@ -31,6 +31,7 @@ from services.dispatcher.mutation import (
     write_settled,
     write_sharing,
 )
+from services.dispatcher.quick_set import set_quickly
 from services.dispatcher.registry import Answers, Call, Method
 from shared.jmap.envelope import Arguments
 from shared.jmap.errors import MethodError
@@ -43,6 +44,7 @@ from shared.store.pool import Connection
 from shared.store.records import (
     RecordChange,
     StoredRecord,
+    Written,
     read_all_records,
     read_changes,
     read_records,
@@ -151,30 +153,47 @@ class StandardMethods:
         objects_max = self._limits.max_objects_in_set
         if arguments.object_count > objects_max:
             raise MethodError("requestTooLarge", f"More than {objects_max} objects.")
+        target = Target(account.id, declared, call.cause)
+        quick = None
+        if not is_own:
+            looking = viewer(call, account)
+            quick = await set_quickly(self._pool, target, call, arguments, looking)
+        if quick is not None:
+            settled, written = quick
+            done = _Done(settled, written, written.old_state(declared.name))
+        else:
+            done = await self._set_under_lock(request, target, account)
+        call.created_ids.update(done.settled.created_ids)
+        new_state = done.old_state
+        if done.written is not None:
+            self._committed(done.written.entry)
+            await self._grants_changed(done.told)
+            moved = done.written.entry.states.get(declared.name)
+            new_state = done.old_state if moved is None else moved.state
+        answer = _set_answer(account.id, done.old_state, new_state, done.settled)
+        return f"{declared.name}/set", answer
+
+    async def _set_under_lock(
+        self, request: "_SetRequest", target: Target, account: VisibleAccount
+    ) -> "_Done":
+        declared, call, arguments = request.declared, request.call, request.arguments
         async with self._pool.acquire() as connection, connection.transaction():
-            account = await lock_to_write(connection, call, account, may_read_only=is_own)
+            account = await lock_to_write(
+                connection, call, account, may_read_only=request.is_of_the_user
+            )
             if arguments.if_in_state is not None:
                 before = await read_state(connection, account.id, declared.name)
                 if arguments.if_in_state != before.token:
                     raise MethodError("stateMismatch")
             settled = await self._settled(connection, request, account)
-            target = Target(account.id, declared, call.cause)
             written = await write_settled(
                 connection, target, settled, self.types if request.may_empty else {}
             )
             told = await write_sharing(connection, target, settled)
             if written is None:
-                old_state = (await read_state(connection, account.id, declared.name)).token
-            else:
-                old_state = written.old_state(declared.name)
-        call.created_ids.update(settled.created_ids)
-        new_state = old_state
-        if written is not None:
-            self._committed(written.entry)
-            await self._grants_changed(told)
-            moved = written.entry.states.get(declared.name)
-            new_state = old_state if moved is None else moved.state
-        return f"{declared.name}/set", _set_answer(account.id, old_state, new_state, settled)
+                state = await read_state(connection, account.id, declared.name)
+                return _Done(settled, None, state.token, told)
+        return _Done(settled, written, written.old_state(declared.name), told)
 
     async def _settled(
         self, connection: Connection, request: "_SetRequest", account: VisibleAccount
@@ -203,6 +222,15 @@ class StandardMethods:
         settled = settle(declared, drafts, known)
         chosen = request.default_id(settled) if settled.is_clean else None
         return await with_default(connection, account.id, declared, settled, chosen)
+
+
+class _Done(msgspec.Struct, frozen=True):
+    """What became of a /set call; `told` are users who may see something else now."""
+
+    settled: Settled
+    written: Written | None
+    old_state: str
+    told: frozenset[str] = frozenset()
 
 
 class _SetRequest:

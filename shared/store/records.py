@@ -128,6 +128,23 @@ async def read_records(
     return [StoredRecord(row["id"], row["data"]) for row in rows]
 
 
+async def read_records_seen(
+    executor: Executor, account_id: str, type_name: str, ids: Sequence[str]
+) -> tuple[list[StoredRecord], dict[str, int]]:
+    """As `read_records`, with the modseq of each, to tell later whether it is still as it was."""
+    rows = await executor.fetch(
+        """
+        SELECT id, data, modseq FROM records
+        WHERE account_id = $1 AND type = $2 AND id = ANY($3::text[]) AND data IS NOT NULL
+        """,
+        account_id,
+        type_name,
+        [record_id for record_id in ids if is_id(record_id)],
+    )
+    found = [StoredRecord(row["id"], row["data"]) for row in rows]
+    return found, {row["id"]: row["modseq"] for row in rows}
+
+
 async def read_all_records(
     connection: Connection, account_id: str, type_name: str, *, records_max: int
 ) -> list[StoredRecord]:
@@ -150,11 +167,7 @@ async def read_tagged(
 ) -> list[StoredRecord]:
     """Records that have any of `tags`; their data says which, and for sure."""
     rows = await connection.fetch(
-        """
-        SELECT id, data FROM records
-        WHERE tags && $3::bigint[] AND account_id = $1 AND type = $2 AND data IS NOT NULL
-        LIMIT $4
-        """,
+        "SELECT id, data FROM tagged_records($1, $2, $3, $4)",
         account_id,
         type_name,
         list(tags),
@@ -202,58 +215,79 @@ async def write_records(
 
     `writes` has at least one, and each record once.
     """
-    columns = [
-        (
-            write.type,
-            write.id,
-            write.data,
-            # An array of arrays would have to be a rectangle; the literal of each is none.
-            "{" + ",".join(map(str, write.tags)) + "}",
-            write.sort,
-            write.search,
-        )
-        for write in writes
-    ]
     [row] = await connection.fetch(
-        _WRITE, account_id, len(writes), *zip(*columns, strict=True), msgspec.json.encode(cause)
+        "SELECT * FROM write_records($1, $2, $3, $4, $5, $6, $7, $8)",
+        account_id,
+        *_columns(writes),
+        msgspec.json.encode(cause),
     )
-    first = row["modseq"] - len(writes) + 1
+    return _written(row, account_id, writes, cause)
+
+
+class Assumptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be so for a mutation that was made without the account's lock.
+
+    The user has the role, one that may write; the records of `type` that were seen still have their
+    modseqs; all of `needed`, (type, id), exist; and no record but those that are written has a tag
+    of `unique_tags`.
+    """
+
+    user_id: str
+    role: str
+    type: str
+    seen: dict[str, int]
+    needed: Sequence[tuple[str, str]]
+    unique_tags: Collection[int]
+
+
+async def write_records_if(
+    executor: Executor,
+    account_id: str,
+    writes: Sequence[RecordWrite],
+    cause: Cause,
+    assumed: Assumptions,
+) -> Written | None:
+    """`write_records` as a transaction of its own; None: nothing was written, something is not so.
+
+    All is looked at under the lock that it takes.
+    """
+    rows = await executor.fetch(
+        "SELECT * FROM write_records_if($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+        " $14, $15, $16)",
+        assumed.user_id,
+        assumed.role,
+        assumed.type,
+        list(assumed.seen),
+        list(assumed.seen.values()),
+        [type_name for type_name, _ in assumed.needed],
+        [record_id for _, record_id in assumed.needed],
+        list(assumed.unique_tags),
+        account_id,
+        *_columns(writes),
+        msgspec.json.encode(cause),
+    )
+    return _written(rows[0], account_id, writes, cause) if rows else None
+
+
+def _columns(writes: Sequence[RecordWrite]) -> list[list[object]]:
+    return [
+        [write.type for write in writes],
+        [write.id for write in writes],
+        [write.data for write in writes],
+        # An array of arrays would have to be a rectangle; the literal of each is none.
+        ["{" + ",".join(map(str, write.tags)) + "}" for write in writes],
+        [write.sort for write in writes],
+        [write.search for write in writes],
+    ]
+
+
+def _written(
+    row: asyncpg.Record, account_id: str, writes: Sequence[RecordWrite], cause: Cause
+) -> Written:
+    first = row["last_modseq"] - len(writes) + 1
     last = {write.type: first + place for place, write in enumerate(writes)}
-    entry = OutboxEntry(row["id"], account_id, _states(last), cause, row["at"])
-    return Written(entry, _orders_decoder.decode(row["before"]))
-
-
-_WRITE = """
-    WITH account AS (
-        UPDATE accounts SET modseq = modseq + $2 WHERE id = $1 RETURNING modseq
-    ), writes AS (
-        SELECT account.modseq - $2 + place AS modseq, type, id, data, tags::bigint[], sort, search
-        FROM account, unnest($3::text[], $4::text[], $5::json[], $6::text[], $7::jsonb[],
-                             $8::jsonb[])
-             WITH ORDINALITY AS given (type, id, data, tags, sort, search, place)
-    ), written AS (
-        INSERT INTO records
-            (account_id, type, id, created_modseq, modseq, data, tags, sort, search)
-        SELECT $1, type, id, modseq, modseq, data, tags, sort, search FROM writes
-        ON CONFLICT (account_id, type, id)
-        DO UPDATE SET modseq = excluded.modseq, data = excluded.data, tags = excluded.tags,
-            sort = excluded.sort, search = excluded.search,
-            destroyed_at = CASE WHEN excluded.data IS NULL THEN now() END
-    ), states AS (
-        INSERT INTO type_states (account_id, type, state, ord)
-        SELECT $1, type, 's' || max(modseq), max(modseq) FROM writes GROUP BY type
-        ON CONFLICT (account_id, type) DO UPDATE SET state = excluded.state, ord = excluded.ord
-        RETURNING type, state, ord
-    ), told AS (
-        INSERT INTO outbox (account_id, states, cause)
-        SELECT $1, jsonb_object_agg(type, jsonb_build_array(state, ord)), $9 FROM states
-        RETURNING id, at
-    )
-    SELECT account.modseq, told.id, told.at,
-        (SELECT coalesce(jsonb_object_agg(type, ord), '{}') FROM type_states
-         WHERE account_id = $1) AS before
-    FROM account, told
-"""
+    entry = OutboxEntry(row["outbox_id"], account_id, _states(last), cause, row["written_at"])
+    return Written(entry, _orders_decoder.decode(row["orders_before"]))
 
 
 async def touch_records(

@@ -19,6 +19,9 @@ from services.dispatcher.methods.paths import strings_at
         ("s/*", []),
         ("s", ["text"]),
         ("m", []),
+        ("keys", ["a", "m", "s"]),
+        ("*/k1/n", ["y"]),
+        ("s=text/s", []),
     ],
 )
 def test_a_path_leads_to_strings(path: str, found: list[str]) -> None:

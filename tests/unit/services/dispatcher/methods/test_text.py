@@ -82,3 +82,10 @@ def test_keys_are_comparable() -> None:
     assert ascii_casemap("aé\0") == "Aé"
     dates = ["2020-01-01T00:00:00Z", "2020-01-01T00:00:00.5Z", "2020-01-01T00:00:01Z"]
     assert sorted(dates, key=date_key) == dates
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=40))
+def test_plain_ascii_is_no_exception(text: str) -> None:
+    """It is treated by itself, for it is common; what is behind it makes it go the usual way."""
+    assert words(text + " \u00e9") == [*words(text), "e"]
+    assert unicode_casemap(text + "\u00e9") == unicode_casemap(text) + "E\u0301"
