@@ -7,6 +7,7 @@ from services.cli.maintenance import apply_migrations, rebuild_log
 from services.cli.processes import run_dispatcher, run_gateway
 from services.cli.run import run
 from services.cli.up import up as run_everything
+from services.cli.vapid import vapid
 
 app = typer.Typer(
     help="Tidings: a durable JMAP push server.",
@@ -20,6 +21,7 @@ for name, group in (
     ("token", token),
     ("account", account),
     ("grant", grant),
+    ("vapid", vapid),
     ("log", log),
 ):
     app.add_typer(group, name=name)

@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+_WIDTH_MAX = 1000
+
 
 def show(facts: Mapping[str, str], *, as_json: bool, title: str) -> None:
     """One thing and its facts."""
@@ -16,4 +18,5 @@ def show(facts: Mapping[str, str], *, as_json: bool, title: str) -> None:
     table = Table(title=title, title_justify="left", show_header=False, box=None)
     for name, value in facts.items():
         table.add_row(name, value)
-    Console(soft_wrap=True).print(table)
+    # A key that is cut off, or in two lines, cannot be copied; the terminal may wrap it.
+    Console(soft_wrap=True, width=_WIDTH_MAX).print(table)
