@@ -18,7 +18,7 @@ HEADER_OCTETS_MAX = 4096
 
 
 class KeptConnections:
-    """Says which connections are good for another request."""
+    """Says which connections are good for another request after this one."""
 
     def __init__(
         self,
@@ -33,14 +33,15 @@ class KeptConnections:
         self._age_seconds_max = age_seconds_max - self.idle_seconds_max
         self._count_max = count_max
         self.monotonic = monotonic
-        self.open = set[ResponseHandler]()
+        self.connections = set[ResponseHandler]()
 
     def keep(self, connection: ResponseHandler, opened_at: float) -> bool:
-        """Whether it may be used again; if not, it counts as closed from now on."""
+        """Asked when a request begins."""
+        self.connections.add(connection)
         age = self.monotonic() - opened_at
-        if len(self.open) <= self._count_max and age <= self._age_seconds_max:
+        if len(self.connections) <= self._count_max and age <= self._age_seconds_max:
             return True
-        self.open.discard(connection)
+        self.connections.discard(connection)
         return False
 
 
@@ -53,17 +54,15 @@ class BoundedHandler(ResponseHandler):
         self._opened_at = kept.monotonic()
         self._octets_left = ANSWER_OCTETS_MAX
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._kept.open.add(self)
-        super().connection_made(transport)
-
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._kept.open.discard(self)
+        self._kept.connections.discard(self)
         super().connection_lost(exc)
 
     def set_response_params(self, **params: object) -> None:
         """Once a request."""
         self._octets_left = ANSWER_OCTETS_MAX
+        if not self._kept.keep(self, self._opened_at):
+            self.force_close()
         super().set_response_params(**params)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
@@ -75,11 +74,6 @@ class BoundedHandler(ResponseHandler):
             super().data_received(data[:left])
             if self.transport is not None:
                 self.transport.abort()
-
-    @property
-    def should_close(self) -> bool:
-        """Asked when a request is done."""
-        return super().should_close or not self._kept.keep(self, self._opened_at)
 
 
 class Connector(aiohttp.TCPConnector):

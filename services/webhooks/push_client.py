@@ -116,8 +116,9 @@ class PushClient:
         self._clock = clock
 
     @property
-    def open_connections(self) -> int:
-        return len(self._kept.open)
+    def kept_connections(self) -> int:
+        """Idle, or busy with a request that is not their last."""
+        return len(self._kept.connections)
 
     async def post(self, request: PushRequest, *, may_repeat: bool = False) -> Answer:
         """One request; whatever the endpoint does becomes an answer.
@@ -158,7 +159,8 @@ class PushClient:
         try:
             body = await _start_of_body(response, ends_at)
         finally:
-            response.close()  # unless it ended, then its connection was released already
+            if not response.closed:
+                response.close()  # and its connection: more would come
         return Answer(
             outcome=outcome_of_status(response.status),
             status=response.status,
@@ -172,6 +174,8 @@ class PushClient:
 
 async def _start_of_body(response: aiohttp.ClientResponse, ends_at: float) -> bytes:
     """The status has decided already: a body that does not come is not waited for."""
+    if response.content.is_eof():  # it came with the head
+        return response.content.read_nowait(_BODY_OCTETS_MAX)
     read = b""
     ends_at = min(ends_at, asyncio.get_running_loop().time() + _BODY_SECONDS)
     with suppress(aiohttp.ClientError, OSError):

@@ -4,6 +4,7 @@
 tunnelled and multicast ones. So IPv6 is 2000::/3 less some networks, IPv4 what is global less some.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from ipaddress import (
@@ -114,6 +115,7 @@ def why_address_refused(address: Address) -> str | None:
     return None if _is_public(address) else "its address is not a public one"
 
 
+@functools.lru_cache(maxsize=1024)
 def address_of(text: str) -> Address | None:
     """None for a name, and for an address with a scope (fe80::1%eth0)."""
     try:

@@ -1,6 +1,6 @@
 """RFC 8291: one message for one subscriber, as a single record of aes128gcm (RFC 8188).
 
-Directly on `cryptography`, at half the cost of a general library. No network, no clock.
+Directly on `cryptography`, whose keys and curve are most of the cost.
 """
 
 import hashlib

@@ -4,6 +4,7 @@ Strict about the form, so that no two readers of one URL see different hosts in 
 sections 7.2 and 8.6).
 """
 
+import functools
 import re
 
 import msgspec
@@ -102,6 +103,7 @@ def check_endpoint(endpoint: Endpoint, exemptions: Exemptions) -> None:
         raise EndpointError("The host of the URL cannot be resolved from the outside.")
 
 
+@functools.lru_cache(maxsize=1024)  # few push services have most subscriptions
 def _host_and_port(authority: str, scheme: str) -> tuple[str, int]:
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:

@@ -81,7 +81,7 @@ async def test_an_answer_that_does_not_end_is_cut_off(manner: Manner) -> None:
         sink.behave("/", Behaviour(manner=manner))
         async with push_client(*LOOPBACK) as client:
             answer = await client.post(request_to(sink.url()))
-            await eventually(lambda: client.open_connections == sink.open_connections == 0)
+            await eventually(lambda: client.kept_connections == sink.open_connections == 0)
 
     assert (answer.outcome, answer.status) == (Outcome.ACCEPTED, 200)
     assert 0 < len(answer.body) <= 200
@@ -95,7 +95,7 @@ async def test_a_head_that_does_not_end_is_cut_off(manner: Manner) -> None:
         sink.behave("/", Behaviour(manner=manner))
         async with push_client(*LOOPBACK) as client:
             answer = await client.post(request_to(sink.url()))
-            await eventually(lambda: client.open_connections == sink.open_connections == 0)
+            await eventually(lambda: client.kept_connections == sink.open_connections == 0)
 
     assert (answer.outcome, answer.status) == (Outcome.BROKEN, None)
     assert answer.milliseconds < 2000 * PATIENCE

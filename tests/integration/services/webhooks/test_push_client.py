@@ -141,7 +141,7 @@ async def test_an_endpoint_that_does_not_answer_has_until_the_deadline(manner: M
         sink.behave("/", Behaviour(manner=manner))
         async with push_client(*LOOPBACK, limits=SHORT) as client:
             answer = await client.post(request_to(sink.url()))
-            await eventually(lambda: client.open_connections == sink.open_connections == 0)
+            await eventually(lambda: client.kept_connections == sink.open_connections == 0)
 
     assert answer.outcome is Outcome.TIMED_OUT
     assert 600 * PATIENCE <= answer.milliseconds < 2000 * PATIENCE
@@ -202,9 +202,9 @@ async def test_few_connections_are_kept_for_later() -> None:
         sink.behave("/", Behaviour(delay_seconds=0.2))
         async with push_client(*LOOPBACK, limits=limits) as client:
             await asyncio.gather(*(client.post(request_to(sink.url())) for _ in range(10)))
-            await eventually(lambda: client.open_connections == 3)
+            await eventually(lambda: client.kept_connections == 3)
             await eventually(lambda: sink.open_connections == 3)
-        await eventually(lambda: client.open_connections == sink.open_connections == 0)
+        await eventually(lambda: client.kept_connections == sink.open_connections == 0)
 
 
 async def test_no_more_requests_than_allowed_are_under_way() -> None:
@@ -251,7 +251,7 @@ async def test_a_cancelled_request_leaves_nothing_behind() -> None:
                 task = tasks.create_task(client.post(request_to(sink.url())))
                 await eventually(lambda: len(sink.posts) == 1)
                 task.cancel()
-            await eventually(lambda: client.open_connections == sink.open_connections == 0)
+            await eventually(lambda: client.kept_connections == sink.open_connections == 0)
 
 
 async def test_names_are_resolved_by_the_system_unless_told_otherwise() -> None:

@@ -228,7 +228,9 @@ def test_two_readers_of_a_url_that_is_taken_see_one_host(parts: list[str]) -> No
         assert other.username is None
         dialled = URL(endpoint.url, encoded=True)  # as the HTTP client reads it
         assert (dialled.raw_host, dialled.port) == (endpoint.host, endpoint.port)
-        assert (dialled.scheme, dialled.raw_path_qs) == (endpoint.scheme, endpoint.path)
+        # yarl leaves out a query that is empty.
+        path = endpoint.path.removesuffix("?")
+        assert (dialled.scheme, dialled.raw_path_qs) == (endpoint.scheme, path)
 
 
 @given(st.text())
