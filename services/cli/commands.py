@@ -4,7 +4,7 @@ import typer
 
 from services.cli.admin import account, grant, token, user
 from services.cli.maintenance import apply_migrations, rebuild_log
-from services.cli.processes import run_dispatcher, run_gateway
+from services.cli.processes import run_dispatcher, run_gateway, run_webhooks
 from services.cli.run import run
 from services.cli.up import up as run_everything
 from services.cli.vapid import vapid
@@ -43,6 +43,12 @@ def dispatcher(context: typer.Context) -> None:
 def gateway(context: typer.Context) -> None:
     """Run the push gateway, on servers that are given or those of a running `tidings up`."""
     raise typer.Exit(run(run_gateway(context.obj)))
+
+
+@app.command()
+def webhooks(context: typer.Context) -> None:
+    """Run the webhook deliverer, on servers that are given or those of a running `tidings up`."""
+    raise typer.Exit(run(run_webhooks(context.obj)))
 
 
 @app.command()

@@ -15,6 +15,9 @@ from services.dispatcher.relay import Relay
 from services.dispatcher.settings import PushRules
 from services.gateway.app import Gateway, GatewayResources
 from services.gateway.settings import GatewaySettings
+from services.webhooks.app import WebhookResources, Webhooks, open_client
+from services.webhooks.push_client import PushClient
+from services.webhooks.settings import WebhookSettings
 from shared.bus.connection import Bus
 from shared.bus.control import listen_control, send_control
 from shared.http.authentication import Authenticator
@@ -22,9 +25,16 @@ from shared.http.forwarded import websocket_capability
 from shared.http.health import health_routes
 from shared.http.issuer import JwtSettings, issuer_of
 from shared.log.guard import LogGuard
-from shared.log.open_log import ReadableLog, WritableLog, open_readable_log, open_writable_log
+from shared.log.open_log import (
+    ReadableLog,
+    SharedLog,
+    WritableLog,
+    open_readable_log,
+    open_shared_log,
+    open_writable_log,
+)
 from shared.log.topology import LogSettings
-from shared.runtime.clock import SystemClock
+from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.metrics import Metrics
 from shared.store.migrate import migrate
 from shared.store.pool import open_pool
@@ -41,6 +51,7 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     jwt: JwtSettings = JwtSettings()
     push: PushRules = PushRules()
+    webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
 
 
@@ -53,6 +64,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
     relay: Relay
     dispatcher: Dispatcher
     gateway: Gateway
+    webhooks: Webhooks
     bus: Bus
 
     async def run(self, draining: asyncio.Event, stopping: asyncio.Event) -> None:
@@ -61,7 +73,9 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
             tasks.create_task(self.guard.run(), name="guard")
             tasks.create_task(self.relay.run(), name="relay")
             tasks.create_task(self.dispatcher.run(self.bus), name="dispatcher")
+            delivering = tasks.create_task(self.webhooks.run(draining), name="webhooks")
             await self.gateway.run(draining)
+            await delivering
             stopping.set()
 
 
@@ -85,16 +99,27 @@ async def open_everything(
         tailed = await stack.enter_async_context(
             open_readable_log(servers.nats_url, pool, name="up")
         )
-        yield await _put_together(pool, (log, tailed), settings, draining)
+        shared = await stack.enter_async_context(open_shared_log(servers.nats_url, name="up"))
+        client = await stack.enter_async_context(
+            open_client(settings.webhooks, settings.push.policy, SystemClock())
+        )
+        opened = _Opened(pool, log, tailed, shared, client)
+        yield await _put_together(opened, settings, draining)
+
+
+class _Opened(msgspec.Struct, frozen=True):
+    pool: asyncpg.Pool
+    log: WritableLog
+    tailed: ReadableLog
+    shared: SharedLog
+    client: PushClient
 
 
 async def _put_together(
-    pool: asyncpg.Pool,
-    logs: tuple[WritableLog, ReadableLog],
-    settings: EverythingSettings,
-    draining: asyncio.Event,
+    opened: _Opened, settings: EverythingSettings, draining: asyncio.Event
 ) -> Everything:
-    (log, tailed), clock, metrics = logs, SystemClock(), Metrics()
+    pool, log = opened.pool, opened.log
+    clock, metrics = SystemClock(), Metrics()
     authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(settings.jwt, clock))
     relay = Relay(pool, log, clock, metrics)
     dispatcher = Dispatcher(
@@ -111,21 +136,16 @@ async def _put_together(
             tell=functools.partial(send_control, log.bus),
         )
     )
-    gateway = Gateway(
-        GatewayResources(
-            pool=pool,
-            authenticator=authenticator,
-            log=tailed,
-            bus=log.bus,
-            clock=clock,
-            metrics=metrics,
-            settings=settings.gateway,
-        )
-    )
+    gateway = _gateway(opened, settings, authenticator, clock, metrics)
+    webhooks = _webhooks(opened, settings, clock, metrics)
     await dispatcher.prepare()
-    for part in (authenticator, dispatcher, gateway):
+    for part in (authenticator, dispatcher, gateway, webhooks):
         await listen_control(log.bus, part.receive_control)
-    checks = {"log": gateway.check, "postgres": lambda: pool.fetchval("SELECT 1")}
+    checks = {
+        "log": gateway.check,
+        "webhooks": webhooks.check,
+        "postgres": lambda: pool.fetchval("SELECT 1"),
+    }
     health = health_routes(checks, draining, metrics)
     app = Starlette(routes=[*gateway.routes(), *dispatcher.routes(), *health])
     return Everything(
@@ -135,5 +155,43 @@ async def _put_together(
         relay=relay,
         dispatcher=dispatcher,
         gateway=gateway,
+        webhooks=webhooks,
         bus=log.bus,
+    )
+
+
+def _webhooks(
+    opened: _Opened, settings: EverythingSettings, clock: Clock, metrics: Metrics
+) -> Webhooks:
+    return Webhooks(
+        WebhookResources(
+            pool=opened.pool,
+            log=opened.shared,
+            vault=settings.vault,
+            client=opened.client,
+            clock=clock,
+            metrics=metrics,
+            policy=settings.push.policy,
+            settings=settings.webhooks,
+        )
+    )
+
+
+def _gateway(
+    opened: _Opened,
+    settings: EverythingSettings,
+    authenticator: Authenticator,
+    clock: Clock,
+    metrics: Metrics,
+) -> Gateway:
+    return Gateway(
+        GatewayResources(
+            pool=opened.pool,
+            authenticator=authenticator,
+            log=opened.tailed,
+            bus=opened.log.bus,
+            clock=clock,
+            metrics=metrics,
+            settings=settings.gateway,
+        )
     )

@@ -1,4 +1,4 @@
-"""`tidings dispatcher` and `tidings gateway`: one process each, on servers that run already."""
+"""`tidings dispatcher`, `gateway` and `webhooks`: one process each, on servers that run already."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,9 @@ from services.dispatcher.settings import DispatcherSettings
 from services.gateway import app as gateway
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
+from services.webhooks import app as webhooks
+from services.webhooks.settings import ServerSettings as WebhookServerSettings
+from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JwtSettings
 from shared.log.topology import LogSettings
 from shared.runtime.logs import configure_logs
@@ -17,6 +20,7 @@ from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX
 from shared.store.migrate import require_migrations
 from shared.store.pool import open_pool
+from shared.web_push.settings import WebhookPolicySettings
 
 
 async def run_dispatcher(environ: Mapping[str, str]) -> None:
@@ -42,6 +46,19 @@ async def run_gateway(environ: Mapping[str, str]) -> None:
         settings_of(environ, GatewaySettings),
         settings_of(environ, HttpSettings),
         settings_of(environ, JwtSettings),
+    )
+
+
+async def run_webhooks(environ: Mapping[str, str]) -> None:
+    """Until SIGTERM or SIGINT; raises CouldNotStartError."""
+    environ = await _with_servers(environ)
+    configure_logs()
+    await webhooks.run(
+        settings_of(environ, WebhookServerSettings),
+        settings_of(environ, WebhookSettings),
+        settings_of(environ, WebhookPolicySettings),
+        settings_of(environ, HttpSettings),
+        vault_of(settings_of(environ, SecretKeySettings)),
     )
 
 

@@ -10,6 +10,8 @@ from services.cli.embedded.data_directory import DataDirectory
 from services.dispatcher.settings import DispatcherSettings, PushRules, PushSubscriptionSettings
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
+from services.webhooks.settings import ServerSettings as WebhookServerSettings
+from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JWT_PREFIX, JwtSettings
 from shared.log.topology import LogSettings
 from shared.runtime.errors import CouldNotStartError
@@ -50,6 +52,8 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX, SecretKeySettings),
     (WEBHOOK_PREFIX, WebhookPolicySettings),
     (WEBHOOK_PREFIX, PushSubscriptionSettings),
+    (WEBHOOK_PREFIX, WebhookSettings),
+    (PREFIX, WebhookServerSettings),
 )
 
 

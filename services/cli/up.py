@@ -28,6 +28,7 @@ from services.cli.settings import (
 )
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
+from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JwtSettings
 from shared.log.topology import LogSettings
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
@@ -58,6 +59,7 @@ async def up(environ: Mapping[str, str]) -> None:
             gateway=settings_of(environ, GatewaySettings),
             jwt=settings_of(environ, JwtSettings),
             push=push_rules_of(environ),
+            webhooks=settings_of(environ, WebhookSettings),
             log=settings_of(environ, LogSettings),
         )
         try:

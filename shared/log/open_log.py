@@ -44,6 +44,13 @@ class ReadableLog(msgspec.Struct, frozen=True):
             bus.on_connection_change(listener)
 
 
+class SharedLog(msgspec.Struct, frozen=True):
+    """A durable consumer that several processes share, and reads; on a connection each."""
+
+    bus: Bus
+    reader: BatchedReader
+
+
 @asynccontextmanager
 async def open_writable_log(
     nats_url: str, pool: asyncpg.Pool, *, name: str, settings: LogSettings | None = None
@@ -77,3 +84,14 @@ async def open_readable_log(
             keeper,
             (tail_bus, read_bus),
         )
+
+
+@asynccontextmanager
+async def open_shared_log(nats_url: str, *, name: str) -> AsyncIterator[SharedLog]:
+    """Raises BusUnavailableError, ServerTooOldError."""
+    async with (
+        open_bus(nats_url, name=f"{name} consumer") as bus,
+        open_bus(nats_url, name=f"{name} reader") as read_bus,
+        Inbox[LastMessages](read_bus) as reads,
+    ):
+        yield SharedLog(bus, BatchedReader(LogReader(DirectGet(reads, STREAM))))

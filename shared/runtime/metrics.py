@@ -35,6 +35,13 @@ class Metric(StrEnum):
     REFUSALS = "tidings_refusals_total"
     REJOINS = "tidings_rejoins_total"
     SELF_CHECKS = "tidings_self_checks_total"
+    WEBHOOK_EVENTS = "tidings_webhook_events_total"
+    WEBHOOK_ATTEMPTS = "tidings_webhook_attempts_total"
+    WEBHOOK_SECONDS = "tidings_webhook_seconds"
+    WEBHOOK_LAG_SECONDS = "tidings_webhook_lag_seconds"
+    WEBHOOKS_IN_FLIGHT = "tidings_webhooks_in_flight"
+    WEBHOOK_LANES = "tidings_webhook_lanes"
+    WEBHOOK_OLDEST_SECONDS = "tidings_webhook_oldest_seconds"
 
 
 class _Kind(StrEnum):
@@ -79,6 +86,33 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
             _Kind.COUNTER,
             "Connections compared with the log: agrees, differs.",
             ("outcome",),
+        ),
+        Metric.WEBHOOK_EVENTS: (_Kind.COUNTER, "Events merged into lanes.", ()),
+        Metric.WEBHOOK_ATTEMPTS: (
+            _Kind.COUNTER,
+            "Requests to endpoints: verification, push, probe.",
+            ("kind", "outcome"),
+        ),
+        Metric.WEBHOOK_SECONDS: (_Kind.HISTOGRAM, "Until an endpoint answered.", ()),
+        Metric.WEBHOOK_LAG_SECONDS: (
+            _Kind.HISTOGRAM,
+            "From an event's merging to the endpoint that was told, of those that took it.",
+            (),
+        ),
+        Metric.WEBHOOKS_IN_FLIGHT: (
+            _Kind.GAUGE,
+            "Lanes that this worker looks at: healthy, troubled, slow.",
+            ("group",),
+        ),
+        Metric.WEBHOOK_LANES: (
+            _Kind.GAUGE,
+            "Lanes of all workers: converged, behind, failing, paused, unverified.",
+            ("state",),
+        ),
+        Metric.WEBHOOK_OLDEST_SECONDS: (
+            _Kind.GAUGE,
+            "How long the endpoint has been behind that is behind for the longest.",
+            (),
         ),
     }
 )

@@ -29,6 +29,16 @@ def place_of_attempt(number: int) -> int:
     return 0 if number == 0 else 1 + (number - 1) % _ATTEMPTS_KEPT
 
 
+class Recipient(msgspec.Struct, frozen=True, kw_only=True):
+    """Who gets a message of a subscription; the endpoint is sealed."""
+
+    id: str
+    vapid_key_id: str
+    sealed: bytes
+    wrapped_key: bytes
+    ends_at: datetime
+
+
 class ClaimedLane(msgspec.Struct, frozen=True, kw_only=True):
     """A lane under `lease`, and what may be told of it as of now.
 
@@ -37,6 +47,7 @@ class ClaimedLane(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    recipient: Recipient
     lease: str
     origin: str
     cursor: int
@@ -50,10 +61,6 @@ class ClaimedLane(msgspec.Struct, frozen=True, kw_only=True):
     accounts: Sequence[str]
     types: Sequence[str] | None
     is_live: bool
-    ends_at: datetime
-    vapid_key_id: str
-    sealed: bytes
-    wrapped_key: bytes
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +139,7 @@ async def merge_into_all_lanes(executor: Executor, sequence: int) -> int:
             ORDER BY subscription_id FOR NO KEY UPDATE
         )
         UPDATE lanes SET target = greatest(target, $1),
+            behind_since = coalesce(behind_since, now()),
             due_at = CASE WHEN is_open AND paused_at IS NULL
                      THEN coalesce(due_at, greatest(now(), not_before)) ELSE due_at END
         FROM locked WHERE locked.subscription_id = lanes.subscription_id
@@ -171,7 +179,8 @@ async def claim_lanes(executor: Executor, claim: Claim) -> list[ClaimedLane]:
     )
     return [
         ClaimedLane(
-            id=row["subscription_id"],
+            id=row["id"],
+            recipient=_recipient(row),
             lease=claim.lease,
             origin=row["origin"],
             cursor=row["cursor"],
@@ -185,10 +194,6 @@ async def claim_lanes(executor: Executor, claim: Claim) -> list[ClaimedLane]:
             accounts=row["accounts"],
             types=row["types"],
             is_live=row["is_live"],
-            ends_at=row["ends_at"],
-            vapid_key_id=row["vapid_key_id"],
-            sealed=row["sealed"],
-            wrapped_key=row["wrapped"],
         )
         for row in rows
     ]
@@ -197,7 +202,8 @@ async def claim_lanes(executor: Executor, claim: Claim) -> list[ClaimedLane]:
 _CLAIM = """
     WITH candidates AS (
         SELECT subscription_id, origin, due_at FROM lanes
-        WHERE due_at <= now() AND failures {failures} AND origin <> ALL ($4::text[])
+        WHERE due_at <= now() AND failures {failures} AND paused_at IS NULL
+            AND origin <> ALL ($4::text[])
         ORDER BY due_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
     ), ranked AS (
         SELECT subscription_id, coalesce(busy.room, $5) AS room,
@@ -210,7 +216,7 @@ _CLAIM = """
         FROM ranked WHERE ranked.subscription_id = lanes.subscription_id AND place <= room
         RETURNING lanes.*
     )
-    SELECT claimed.subscription_id, claimed.origin, cursor, told, target, window_ms, failures,
+    SELECT s.id, claimed.origin, cursor, told, target, window_ms, failures,
         failing_since, behind_since, attempts, s.types, s.ends_at, s.vapid_key_id, s.sealed,
         k.wrapped,
         ARRAY(SELECT account_id FROM grants WHERE grants.user_id = s.user_id) AS accounts,
@@ -329,3 +335,62 @@ async def seconds_until_due(executor: Executor) -> float | None:
         """
     )
     return seconds
+
+
+async def claim_unverified(executor: Executor, subscriptions_max: int) -> list[Recipient]:
+    """Take the oldest whose PushVerification nobody has begun; nobody ever gets them again."""
+    rows = await executor.fetch(
+        """
+        WITH begun AS (
+            UPDATE push_subscriptions SET verification_started_at = now()
+            WHERE id IN (
+                SELECT id FROM push_subscriptions
+                WHERE verification_started_at IS NULL AND ends_at > now()
+                ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+            RETURNING id, vapid_key_id, sealed, ends_at
+        )
+        SELECT begun.*, wrapped FROM begun
+        JOIN push_subscription_keys ON subscription_id = begun.id
+        """,
+        subscriptions_max,
+    )
+    return [_recipient(row) for row in rows]
+
+
+class LaneCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Of all lanes there are; each is counted once, in the first that fits."""
+
+    unverified: int
+    paused: int
+    converged: int
+    failing: int
+    behind: int
+    oldest_seconds: float  # of those that are verified and not paused
+
+
+async def count_lanes(executor: Executor) -> LaneCounts:
+    [row] = await executor.fetch(
+        """
+        SELECT count(*) FILTER (WHERE NOT is_open) AS unverified,
+            count(*) FILTER (WHERE is_open AND paused_at IS NOT NULL) AS paused,
+            count(*) FILTER (WHERE is_running AND behind_since IS NULL) AS converged,
+            count(*) FILTER (WHERE is_running AND behind_since IS NOT NULL AND failures > 0)
+                AS failing,
+            count(*) FILTER (WHERE is_running AND behind_since IS NOT NULL AND failures = 0)
+                AS behind,
+            coalesce(extract(epoch FROM now() - min(behind_since) FILTER (WHERE is_running)), 0)
+                ::float8 AS oldest_seconds
+        FROM (SELECT *, is_open AND paused_at IS NULL AS is_running FROM lanes) AS lanes
+        """
+    )
+    return LaneCounts(**row)
+
+
+def _recipient(row: asyncpg.Record) -> Recipient:
+    return Recipient(
+        id=row["id"],
+        vapid_key_id=row["vapid_key_id"],
+        sealed=row["sealed"],
+        wrapped_key=row["wrapped"],
+        ends_at=row["ends_at"],
+    )

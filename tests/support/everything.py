@@ -9,8 +9,10 @@ import msgspec
 
 from services.cli.embedded.servers import Servers
 from services.cli.everything import Everything, EverythingSettings, open_everything
+from services.dispatcher.settings import PushRules
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
+from services.webhooks.settings import WebhookSettings
 from shared.bus.control import ControlMessage, send_control
 from shared.http.issuer import JwtSettings
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
@@ -62,6 +64,8 @@ async def everything_running(
     settings: GatewaySettings | None = None,
     *,
     jwt: JwtSettings | None = None,
+    webhooks: WebhookSettings | None = None,
+    push: PushRules = LOOPBACK,
 ) -> AsyncIterator[RunningEverything]:
     http = HttpSettings(port=0, drain_seconds_max=2)
     draining, stopping = asyncio.Event(), asyncio.Event()
@@ -76,7 +80,8 @@ async def everything_running(
                 vault=Vault(SECRET_KEY),
                 gateway=settings or GatewaySettings(drain_seconds=0),
                 jwt=jwt or JwtSettings(),
-                push=LOOPBACK,
+                push=push,
+                webhooks=webhooks or WebhookSettings(),
             ),
             draining,
         ) as everything,

@@ -1,0 +1,193 @@
+"""A worker: claims due lanes, tells each endpoint the newest difference, settles (docs/adr/0009).
+
+A process may die at any await here. What it had claimed falls due when the lease ends, and its
+endpoint is told anew what it may have been told: never something older.
+"""
+
+import asyncio
+import logging
+import secrets
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from services.webhooks.answers import Answer, Outcome
+from services.webhooks.health import Health, Verdict, after_failure, after_success
+from services.webhooks.settings import WebhookSettings
+from services.webhooks.settling import LookEnd, Settling
+from services.webhooks.slots import Group, Slots
+from services.webhooks.teller import Teller, Telling, put_off
+from shared.bus.connection import BusUnavailableError
+from shared.runtime.clock import Clock
+from shared.runtime.metrics import Metric, Metrics
+from shared.store.lanes import Claim, ClaimedLane, Settlement, claim_lanes
+from shared.store.pool import POSTGRES_ERRORS
+from shared.web_push.sealing import UnsealError
+
+_log = logging.getLogger(__name__)
+
+_CLAIM_LANES_MAX = 100  # at once
+_CLAIM_LANES_MIN = 20  # while others are at work: a claim costs the same for one as for many
+_UNSETTLED_MAX = 1_000  # looks that have ended and are not written yet; then nothing is claimed
+_POLL_SECONDS = 0.5  # for lanes whose time comes, and what nobody told us of
+_SLOW_SECONDS = 1.0  # then a request gives its slot to somebody else
+_RETRY_SECONDS = 2.0  # after a fault of our own
+_UNSEALABLE_SECONDS = 900.0
+
+
+class Deliverer:
+    """`run` it in the process's task group; `wake` it when lanes may have become due."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        teller: Teller,
+        settings: WebhookSettings,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._pool = pool
+        self._teller = teller
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._random = secrets.SystemRandom().random
+        self._slots = Slots(settings.slots)
+        self._settling = Settling(pool, self.wake)
+        self._wanted = asyncio.Event()
+        self._name = secrets.token_hex(8)
+        self._claims = 0
+
+    def wake(self) -> None:
+        self._wanted.set()
+
+    async def run(self, draining: asyncio.Event) -> None:
+        """Until `draining`, and what was begun has ended."""
+        async with asyncio.TaskGroup() as tasks:
+            settling = tasks.create_task(self._settling.run(), name="settling")
+            stopping = tasks.create_task(self._wake_when(draining), name="stopping")
+            polled_at = 0.0
+            while not draining.is_set():
+                self._wanted.clear()
+                groups = [Group.HEALTHY]
+                if self._clock.monotonic() - polled_at >= _POLL_SECONDS:
+                    polled_at = self._clock.monotonic()
+                    groups.append(Group.TROUBLED)
+                for group in groups:
+                    for lane in await self._claim(group):
+                        self._slots.take(lane.id, lane.origin, group)
+                        tasks.create_task(self._look(lane))
+                self._report()
+                try:
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    pass
+            stopping.cancel()
+            while len(self._slots):
+                self._wanted.clear()
+                await self._wanted.wait()
+            await self._settling.all_done()
+            settling.cancel()
+
+    async def _wake_when(self, event: asyncio.Event) -> None:
+        await event.wait()
+        self._wanted.set()
+
+    async def _claim(self, group: Group) -> list[ClaimedLane]:
+        free = self._slots.free(group)
+        room = min(free, _CLAIM_LANES_MAX, _UNSETTLED_MAX - len(self._settling))
+        if room < min(_CLAIM_LANES_MIN, len(self._slots) + 1):  # more slots are about to be free
+            return []
+        self._claims += 1
+        claim = Claim(
+            lease=f"{self._name}.{self._claims}",
+            lease_for=timedelta(seconds=self._settings.lease_seconds),
+            lanes_max=room,
+            is_troubled=group is Group.TROUBLED,
+            origin_max=self._settings.origin_at_once_max,
+            origin_room=self._slots.busy_origins,
+        )
+        try:
+            lanes = await claim_lanes(self._pool, claim)
+        except POSTGRES_ERRORS as error:
+            _log.warning("webhook_claim_failed", extra={"error": repr(error)})
+            return []
+        if len(lanes) == room:  # there may be more
+            self._wanted.set()
+        return lanes
+
+    def _report(self) -> None:
+        for group, size in self._slots.sizes().items():
+            self._metrics.set(Metric.WEBHOOKS_IN_FLIGHT, size, group=group)
+
+    async def _look(self, lane: ClaimedLane) -> None:
+        began_at = self._clock.now()
+        slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._turn_slow, lane.id)
+        try:
+            telling = await self._teller.tell(lane, began_at)
+        except UnsealError:
+            _log.error(
+                "webhook_secret_unreadable",
+                extra={"subscription": lane.id, "hint": "TIDINGS_SECRET_KEY was changed"},
+            )
+            telling = put_off(lane, _UNSEALABLE_SECONDS)
+        except (BusUnavailableError, TimeoutError, *POSTGRES_ERRORS) as error:
+            _log.warning("webhook_look_failed", extra={"error": repr(error)})
+            telling = put_off(lane, _RETRY_SECONDS * (1 + self._random()))
+        except Exception:  # noqa: BLE001 - a bug must not hold the lane, nor end the worker
+            _log.exception("webhook_look_crashed", extra={"subscription": lane.id})
+            telling = put_off(lane, _UNSEALABLE_SECONDS)
+        finally:
+            slow.cancel()
+            self._slots.give_back(lane.id)
+            self._wanted.set()
+        self._settling.add(self._end(lane, telling, began_at))
+
+    def _turn_slow(self, lane_id: str) -> None:
+        self._slots.turn_slow(lane_id)
+        self._wanted.set()
+
+    def _end(self, lane: ClaimedLane, telling: Telling, began_at: datetime) -> LookEnd:
+        failure, now = telling.failure, self._clock.now()
+        if failure is not None and failure.outcome is Outcome.GONE:
+            _log.info("webhook_gone", extra={"subscription": lane.id, "status": failure.status})
+            return LookEnd(lane.id, None, ())
+        health = Health(
+            failures=lane.failures, failing_since=lane.failing_since, window_ms=lane.window_ms
+        )
+        if telling.wait_seconds is not None:
+            verdict = Verdict(health, now + timedelta(seconds=telling.wait_seconds))
+        elif failure is not None:
+            verdict = after_failure(health, failure, now, self._random)
+            self._tell_operator(lane, failure)
+        elif telling.attempts:
+            verdict = after_success(health, now)
+            self._observe_lag(lane, now)
+        else:
+            verdict = Verdict(health, None)
+        settlement = Settlement(
+            lane=lane,
+            cursor=telling.position.cursor,
+            told=telling.position.told,
+            must_retry=failure is not None or telling.wait_seconds is not None,
+            not_before=verdict.not_before,
+            window_ms=verdict.health.window_ms,
+            failures=verdict.health.failures,
+            failing_since=verdict.health.failing_since,
+            began_at=began_at,
+            attempts=lane.attempts + len(telling.attempts),
+        )
+        return LookEnd(lane.id, settlement, telling.attempts)
+
+    def _observe_lag(self, lane: ClaimedLane, now: datetime) -> None:
+        if lane.behind_since is not None:
+            lag = (now - lane.behind_since).total_seconds()
+            self._metrics.observe(Metric.WEBHOOK_LAG_SECONDS, max(0.0, lag))
+
+    def _tell_operator(self, lane: ClaimedLane, failure: Answer) -> None:
+        if failure.outcome is Outcome.UNAUTHORIZED:  # our signature was not taken
+            _log.error(
+                "webhook_unauthorized",
+                extra={"subscription": lane.id, "status": failure.status},
+            )

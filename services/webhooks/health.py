@@ -1,0 +1,83 @@
+"""When a lane may be tried again (RFC 8620 section 7.2: a 429 must make pushes fewer); pure.
+
+There is no budget of attempts: what is told is computed anew each time, so a late attempt is as
+good as an early one.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from services.webhooks.answers import Answer, Outcome
+
+_BACKOFF_SECONDS_MIN = 1.0
+_BACKOFF_SECONDS_MAX = 900.0
+_BACKOFF_SECONDS_MAX_OF_OLD = 3600.0  # once it failed for a day
+_OLD = timedelta(days=1)
+_DOUBLINGS_MAX = 12
+_RETRY_AFTER_SECONDS_MAX = 86_400.0
+_RETRY_AFTER_JITTER = 0.2  # of it, so that those told the same time do not come together
+_OWN_FAULT_SECONDS = 2.0
+_WINDOW_MS_MIN = 1_000
+_WINDOW_MS_MAX = 300_000
+
+Random = Callable[[], float]
+"""Uniform in [0, 1)."""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """`window_ms` is the least time between two messages; it widens on 429."""
+
+    failures: int = 0  # in a row
+    failing_since: datetime | None = None
+    window_ms: int = 0
+
+    @property
+    def is_troubled(self) -> bool:
+        return self.failures > 0
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The lane's health from now on, and when it may be tried or told of something new next."""
+
+    health: Health
+    not_before: datetime | None
+
+
+def after_success(health: Health, now: datetime) -> Verdict:
+    window = health.window_ms // 2
+    window = window if window >= _WINDOW_MS_MIN else 0
+    not_before = now + timedelta(milliseconds=window) if window else None
+    return Verdict(Health(window_ms=window), not_before)
+
+
+def after_failure(health: Health, answer: Answer, now: datetime, random: Random) -> Verdict:
+    """Also says when a fault of our own is tried again, which the endpoint is not charged with."""
+    if answer.outcome is Outcome.EGRESS_FAILED:
+        delay = _OWN_FAULT_SECONDS * (1 + random())
+        return Verdict(health, now + timedelta(seconds=delay))
+    window = health.window_ms
+    if answer.outcome is Outcome.THROTTLED:
+        window = min(max(_WINDOW_MS_MIN, window * 2), _WINDOW_MS_MAX)
+    since = health.failing_since or now
+    worse = Health(failures=health.failures + 1, failing_since=since, window_ms=window)
+    delay = max(
+        _backoff_seconds(health.failures, now - since, random),
+        _retry_after_seconds(answer, random),
+        window / 1000,
+    )
+    return Verdict(worse, now + timedelta(seconds=delay))
+
+
+def _backoff_seconds(failures: int, failing: timedelta, random: Random) -> float:
+    """Full jitter: anything up to the bound, which doubles."""
+    most = _BACKOFF_SECONDS_MAX_OF_OLD if failing >= _OLD else _BACKOFF_SECONDS_MAX
+    bound = min(most, _BACKOFF_SECONDS_MIN * (1 << min(failures + 1, _DOUBLINGS_MAX)))
+    return max(_BACKOFF_SECONDS_MIN, bound * random())
+
+
+def _retry_after_seconds(answer: Answer, random: Random) -> float:
+    """A floor: never earlier than asked, and a little later."""
+    asked = min(answer.retry_after_seconds or 0.0, _RETRY_AFTER_SECONDS_MAX)
+    return asked * (1 + _RETRY_AFTER_JITTER * random())

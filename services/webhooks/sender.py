@@ -1,0 +1,111 @@
+"""One message to one endpoint: encrypted, signed, sent, counted."""
+
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from services.webhooks.answers import Answer
+from services.webhooks.messages import (
+    PushOptions,
+    PushRequest,
+    PushTarget,
+    push_request,
+    ttl_seconds,
+)
+from services.webhooks.signing_keys import SigningKeys
+from shared.runtime.clock import Clock
+from shared.runtime.metrics import Metric, Metrics
+from shared.store.lanes import Attempt, Recipient, place_of_attempt
+from shared.web_push.content_encryption import PLAINTEXT_OCTETS_MAX
+from shared.web_push.endpoint import read_endpoint
+from shared.web_push.endpoint_secrets import Endpoint, unseal_endpoint
+from shared.web_push.sealing import SealingKey, Vault
+from shared.web_push.subscription_keys import SubscriptionKeys
+from shared.web_push.vapid import VapidSigner
+
+
+class Client(Protocol):
+    async def post(self, request: PushRequest, *, may_repeat: bool = False) -> Answer: ...
+
+
+class OpenedRecipient(msgspec.Struct, frozen=True):
+    """With its secrets, for as long as somebody looks at it: nothing keeps them."""
+
+    recipient: Recipient
+    endpoint: Endpoint
+    key: SealingKey
+
+    @property
+    def octets_max(self) -> int | None:
+        """Of a payload; an encrypted one must fit into a single record (RFC 8291 section 4)."""
+        return None if self.endpoint.p256dh is None else PLAINTEXT_OCTETS_MAX
+
+    def attempt(
+        self, number: int, kind: str, answer: Answer, *, at: datetime, cursor: int
+    ) -> Attempt:
+        """To be kept; what the endpoint said may quote its URL, so it is sealed, too."""
+        said = answer.body or answer.reason.encode()
+        purpose = f"answer:{self.recipient.id}"
+        return Attempt(
+            subscription_id=self.recipient.id,
+            place=place_of_attempt(number),
+            at=at,
+            kind=kind,
+            outcome=answer.outcome,
+            status=answer.status,
+            milliseconds=answer.milliseconds,
+            cursor=cursor,
+            sealed_answer=self.key.seal(said, purpose=purpose) if said else None,
+        )
+
+
+class Sender:
+    """Every request is signed, and encrypted where the subscription has keys."""
+
+    def __init__(
+        self,
+        client: Client,
+        keys: SigningKeys,
+        signer: VapidSigner,
+        vault: Vault,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._signer = signer
+        self._vault = vault
+        self._clock = clock
+        self._metrics = metrics
+
+    def open(self, recipient: Recipient) -> OpenedRecipient:
+        """Raises UnsealError: TIDINGS_SECRET_KEY is another one than when it was made."""
+        key = self._vault.unwrap(recipient.wrapped_key, recipient.id)
+        return OpenedRecipient(recipient, unseal_endpoint(key, recipient.id, recipient.sealed), key)
+
+    async def send(
+        self, opened: OpenedRecipient, payload: bytes, *, kind: str, may_repeat: bool
+    ) -> Answer:
+        """Whatever the endpoint does; `may_repeat`: it does no harm to send it twice.
+
+        Raises POSTGRES_ERRORS or SigningKeyGoneError when the signing key cannot be had.
+        """
+        now = self._clock.now()
+        target = PushTarget(
+            endpoint=read_endpoint(opened.endpoint.url),
+            keys=_keys_of(opened.endpoint),
+            vapid_key=await self._keys.key(opened.recipient.vapid_key_id),
+        )
+        options = PushOptions(ttl_seconds=ttl_seconds(opened.recipient.ends_at, now))
+        request = push_request(payload, target, options, signer=self._signer, now=now)
+        answer = await self._client.post(request, may_repeat=may_repeat)
+        self._metrics.count(Metric.WEBHOOK_ATTEMPTS, kind=kind, outcome=answer.outcome)
+        self._metrics.observe(Metric.WEBHOOK_SECONDS, answer.milliseconds / 1000)
+        return answer
+
+
+def _keys_of(endpoint: Endpoint) -> SubscriptionKeys | None:
+    if endpoint.p256dh is None or endpoint.auth is None:
+        return None
+    return SubscriptionKeys(p256dh=endpoint.p256dh, auth=endpoint.auth)

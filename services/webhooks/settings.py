@@ -1,0 +1,53 @@
+"""TIDINGS_WEBHOOK_* of the deliverer alone; `shared/web_push/settings.py` has what others read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from services.webhooks.push_client import ClientLimits
+from services.webhooks.slots import SlotLimits
+from shared.runtime.settings import Secret
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """TIDINGS_*: the servers, of a deliverer that runs alone."""
+
+    postgres_url: Secret
+    nats_url: Secret
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """TIDINGS_WEBHOOK_*: every limit of a worker."""
+
+    answer_seconds_max: Annotated[float, Meta(gt=0, le=60)] = 15.0  # of one request, all in all
+    lease_seconds: Annotated[float, Meta(ge=2)] = 60.0  # then a dead worker's lanes are taken over
+    healthy_at_once_max: Annotated[int, Meta(ge=1)] = 200
+    troubled_at_once_max: Annotated[int, Meta(ge=1)] = 64  # that failed last time
+    slow_at_once_max: Annotated[int, Meta(ge=0)] = 400  # that have taken more than a second
+    origin_at_once_max: Annotated[int, Meta(ge=1)] = 100  # to one scheme, host and port
+    verifications_at_once_max: Annotated[int, Meta(ge=1)] = 64
+    message_octets_max: Annotated[int, Meta(ge=512)] = 60_000  # a StateChange of more is split
+    contact: str = "mailto:postmaster@localhost"  # `sub` of VAPID: mailto: or https:
+    ca: Path | None = None  # PEM file of authorities to trust besides the system's
+
+    @property
+    def client(self) -> ClientLimits:
+        """The slots bound the requests, so that nobody waits for somebody else's in the client."""
+        return ClientLimits(
+            deadline_seconds=self.answer_seconds_max,
+            requests_at_once_max=self.healthy_at_once_max
+            + self.troubled_at_once_max
+            + self.slow_at_once_max
+            + self.verifications_at_once_max,
+        )
+
+    @property
+    def slots(self) -> SlotLimits:
+        return SlotLimits(
+            healthy_max=self.healthy_at_once_max,
+            troubled_max=self.troubled_at_once_max,
+            slow_max=self.slow_at_once_max,
+            origin_max=self.origin_at_once_max,
+        )

@@ -1,0 +1,150 @@
+"""Tells one endpoint what is new: reads the log, finds the difference, sends it, part by part."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from services.webhooks.answers import Answer, Outcome
+from services.webhooks.breaker import Breaker
+from services.webhooks.position import Position, completed_by
+from services.webhooks.sender import OpenedRecipient, Sender
+from services.webhooks.settings import WebhookSettings
+from shared.jmap.state_change import Changed, encode_state_change, parts_of
+from shared.log.batched_reader import ReaderOfLog
+from shared.runtime.clock import Clock
+from shared.store.lanes import Attempt, ClaimedLane
+
+_READ_SECONDS_MAX = 5.0
+_ENDED_SECONDS = 60.0  # until an ended subscription is looked at again, should nobody remove it
+_UNREACHED = frozenset(
+    {
+        Outcome.DNS_FAILED,
+        Outcome.CONNECT_FAILED,
+        Outcome.TLS_FAILED,
+        Outcome.TIMED_OUT,
+        Outcome.BROKEN,
+        Outcome.SERVER_ERROR,
+        Outcome.UNAVAILABLE,
+    }
+)
+"""What speaks against the whole origin, and not this endpoint alone."""
+
+
+class Telling(msgspec.Struct, frozen=True):
+    """How a look went; `failure` is the answer that ended it early, and was charged or not."""
+
+    position: Position
+    attempts: Sequence[Attempt]
+    failure: Answer | None = None
+    wait_seconds: float | None = None  # put off, without a verdict on the endpoint
+
+
+class Teller:
+    """Never tells an endpoint an older state after a newer one, whichever worker told that."""
+
+    def __init__(
+        self,
+        reader: ReaderOfLog,
+        sender: Sender,
+        breaker: Breaker,
+        settings: WebhookSettings,
+        clock: Clock,
+    ) -> None:
+        self._reader = reader
+        self._sender = sender
+        self._breaker = breaker
+        self._settings = settings
+        self._clock = clock
+
+    async def tell(self, lane: ClaimedLane, began_at: datetime) -> Telling:
+        """Find the newest difference, and send it."""
+        position = Position(lane.cursor, lane.told)
+        if not lane.is_live:
+            return put_off(lane, _ENDED_SECONDS)
+        async with asyncio.timeout(_READ_SECONDS_MAX):
+            snapshot = await self._reader.read(
+                lane.accounts, after=lane.cursor, fence=max(lane.target, position.fence)
+            )
+        sequences = {name: stored.sequence for name, stored in snapshot.events.items()}
+        changed = position.difference(snapshot.events, lane.types)
+        if not changed:
+            return Telling(position.after_all(sequences, snapshot.up_to), ())
+        wait = self._breaker.seconds_to_wait(lane.origin, self._clock.monotonic())
+        if wait:
+            return put_off(lane, wait)
+        round_ = _Round(lane, position, sequences, snapshot.up_to, began_at)
+        try:
+            return await self._send(round_, changed)
+        finally:
+            self._breaker.gave_up(lane.origin)
+
+    async def _send(self, round_: "_Round", changed: Changed) -> Telling:
+        """All parts, one after the other, for as long as they are taken and the lease holds."""
+        lane, position = round_.lane, round_.position
+        opened = self._sender.open(lane.recipient)
+        parts = parts_of(changed, self._octets_max(opened))
+        attempts: list[Attempt] = []
+        while parts:
+            if not self._is_leased(round_):
+                return Telling(position, attempts, wait_seconds=0.0)
+            at = self._clock.now()
+            answer = await self._sender.send(
+                opened, encode_state_change(parts[0]), kind="push", may_repeat=True
+            )
+            number = lane.attempts + len(attempts)
+            attempts.append(opened.attempt(number, "push", answer, at=at, cursor=round_.up_to))
+            self._note_origin(lane.origin, answer)
+            if answer.outcome is Outcome.ACCEPTED:
+                position = position.after_telling(completed_by(parts)[0], round_.sequences)
+                parts = parts[1:]
+            elif answer.outcome is Outcome.TOO_LARGE and _states(parts[0]) > 1:
+                parts = [*_halves(parts[0]), *parts[1:]]
+            else:
+                return Telling(position, attempts, answer)
+        return Telling(position.after_all(round_.sequences, round_.up_to), attempts)
+
+    def _octets_max(self, opened: OpenedRecipient) -> int:
+        most = self._settings.message_octets_max
+        return most if opened.octets_max is None else min(most, opened.octets_max)
+
+    def _is_leased(self, round_: "_Round") -> bool:
+        """A request begun now ends before somebody else may begin one."""
+        held = (self._clock.now() - round_.began_at).total_seconds()
+        return held + self._settings.answer_seconds_max < self._settings.lease_seconds
+
+    def _note_origin(self, origin: str, answer: Answer) -> None:
+        if answer.outcome in _UNREACHED:
+            self._breaker.failed(origin, self._clock.monotonic())
+        elif answer.outcome is not Outcome.EGRESS_FAILED:
+            self._breaker.reached(origin)
+
+
+class _Round(msgspec.Struct, frozen=True):
+    lane: ClaimedLane
+    position: Position
+    sequences: Mapping[str, int]
+    up_to: int
+    began_at: datetime
+
+
+def put_off(lane: ClaimedLane, seconds: float) -> Telling:
+    return Telling(Position(lane.cursor, lane.told), (), wait_seconds=seconds)
+
+
+def _states(part: Changed) -> int:
+    return sum(len(states) for states in part.values())
+
+
+def _halves(part: Changed) -> list[Changed]:
+    states = [(name, type_, part[name][type_]) for name in part for type_ in part[name]]
+    middle = len(states) // 2
+    return [_joined(states[:middle]), _joined(states[middle:])]
+
+
+def _joined(states: Sequence[tuple[str, str, str]]) -> Changed:
+    part: dict[str, dict[str, str]] = {}
+    for name, type_, state in states:
+        part.setdefault(name, {})[type_] = state
+    return part

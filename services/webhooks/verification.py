@@ -1,0 +1,124 @@
+"""PushVerification (RFC 8620 section 7.2.2): once per subscription, at once, never again.
+
+That it was begun is committed before the request, so a process that dies in between leaves a
+subscription that is never verified, rather than an endpoint that is asked twice: RFC 9749 section 6
+forbids to retry. Its client makes another one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import msgspec
+
+from services.webhooks.answers import Answer, Outcome
+from services.webhooks.sender import OpenedRecipient, Sender
+from shared.runtime.clock import Clock
+from shared.store.lanes import Recipient, claim_unverified, write_attempts
+from shared.store.pool import POSTGRES_ERRORS
+from shared.store.push_subscriptions import delete_push_subscriptions, mark_verified
+from shared.web_push.sealing import UnsealError
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0  # for those of which nobody told us
+_RETRY_SECONDS = 0.5
+
+
+class PushVerification(
+    msgspec.Struct, frozen=True, tag_field="@type", tag="PushVerification", rename="camel"
+):
+    push_subscription_id: str
+    verification_code: str
+
+
+class Verifier:
+    """`answer_verifies`: a 2xx is enough, else only the code that the client sends back."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        sender: Sender,
+        clock: Clock,
+        *,
+        answer_verifies: bool,
+        at_once_max: int,
+        verified: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._sender = sender
+        self._clock = clock
+        self._answer_verifies = answer_verifies
+        self._free = at_once_max
+        self._verified = verified
+        self._wanted = asyncio.Event()
+
+    def wake(self) -> None:
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Until cancelled; then a request that is under way is broken off, and not repeated."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._wanted.clear()
+                for recipient in await self._claim():
+                    self._free -= 1
+                    tasks.create_task(self._verify(recipient))
+                try:
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    pass
+
+    async def _claim(self) -> list[Recipient]:
+        if self._free <= 0:
+            return []
+        try:
+            return await claim_unverified(self._pool, self._free)
+        except POSTGRES_ERRORS as error:
+            _log.warning("webhook_verifications_unknown", extra={"error": repr(error)})
+            return []
+
+    async def _verify(self, recipient: Recipient) -> None:
+        try:
+            opened = self._sender.open(recipient)
+            at = self._clock.now()
+            body = msgspec.json.encode(PushVerification(recipient.id, opened.endpoint.code))
+            answer = await self._sender.send(opened, body, kind="verification", may_repeat=False)
+            _log.info(
+                "webhook_verification_sent",
+                extra={"subscription": recipient.id, "outcome": answer.outcome},
+            )
+            attempt = opened.attempt(0, "verification", answer, at=at, cursor=0)
+            await _keep_trying(lambda: write_attempts(self._pool, [attempt]))
+            await _keep_trying(lambda: self._conclude(opened, answer))
+        except UnsealError:
+            _log.error("webhook_secret_unreadable", extra={"subscription": recipient.id})
+        except Exception:  # noqa: BLE001 - a bug with one must not end the others
+            _log.exception("webhook_verification_crashed", extra={"subscription": recipient.id})
+        finally:
+            self._free += 1
+            self._wanted.set()
+
+    async def _conclude(self, opened: OpenedRecipient, answer: Answer) -> None:
+        subscription_id = opened.recipient.id
+        if answer.outcome is Outcome.GONE:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await delete_push_subscriptions(connection, [subscription_id])
+        elif answer.outcome is Outcome.ACCEPTED and self._answer_verifies:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await mark_verified(connection, subscription_id)
+            self._verified()
+
+
+async def _keep_trying(write: Callable[[], Awaitable[object]]) -> None:
+    """What the endpoint said is not asked again, so it is written once PostgreSQL is back."""
+    while True:
+        try:
+            await write()
+        except POSTGRES_ERRORS as error:
+            _log.warning("webhook_verification_unwritten", extra={"error": repr(error)})
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return

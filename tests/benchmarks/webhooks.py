@@ -1,0 +1,126 @@
+"""Processes to measure deliveries with: `python -m tests.benchmarks.webhooks KIND JSON`.
+
+`sink` prints its ports, then answers each line of standard input with what it got since the last:
+posts, and seconds from the first to the last. `bare` posts as fast as a plain client can. `worker`
+is a deliverer. Both begin on a line of standard input, and print the CPU seconds they took on the
+next.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import aiohttp
+import uvloop
+
+from services.webhooks.app import WebhookResources, Webhooks, open_client
+from services.webhooks.settings import WebhookSettings
+from shared.log.open_log import open_shared_log
+from shared.runtime.clock import SystemClock
+from shared.runtime.metrics import Metrics
+from shared.store.pool import open_pool
+from shared.web_push.sealing import Vault
+from shared.web_push.settings import WebhookPolicySettings
+from tests.support.webhooks import LOOPBACK
+
+_ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+
+
+class _Sink(asyncio.Protocol):
+    """As little as an endpoint can do: requests are counted, and answered."""
+
+    def __init__(self, arrived: Callable[[], None]) -> None:
+        self._arrived = arrived
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self._buffer[:end]).lower()
+            length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+            if len(self._buffer) < end + 4 + length:
+                return
+            del self._buffer[: end + 4 + length]
+            self._arrived()
+            self._transport.write(_ANSWER)
+
+
+async def sink(origins: int) -> None:
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+    servers = [
+        await loop.create_server(
+            lambda: _Sink(lambda: times.append(time.monotonic())), "127.0.0.1", 0, backlog=1024
+        )
+        for _ in range(origins)
+    ]
+    print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
+    while await _line():
+        took = times[-1] - times[0] if times else 0.0
+        print(json.dumps([len(times), took]), flush=True)
+        times.clear()
+
+
+async def bare(
+    ports: list[int], count: int, body: str, headers: dict[str, str], at_once: int
+) -> None:
+    """So many requests, `at_once` under way, to all ports in turn."""
+    waiting = (f"http://127.0.0.1:{ports[n % len(ports)]}/w{n}" for n in range(count))
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def post() -> None:
+            for url in waiting:
+                async with session.post(url, data=body, headers=headers) as answer:
+                    await answer.read()
+
+        await _line()
+        began = time.process_time()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(at_once):
+                tasks.create_task(post())
+        print(json.dumps(time.process_time() - began), flush=True)
+
+
+async def worker(dsn: str, nats_url: str, secret_key: str, settings: dict[str, Any]) -> None:
+    draining = asyncio.Event()
+    policy, chosen = WebhookPolicySettings(allow=LOOPBACK), WebhookSettings(**settings)
+    async with AsyncExitStack() as stack:
+        webhooks = Webhooks(
+            WebhookResources(
+                pool=await stack.enter_async_context(open_pool(dsn)),
+                log=await stack.enter_async_context(open_shared_log(nats_url, name="worker")),
+                vault=Vault(secret_key),
+                client=await stack.enter_async_context(open_client(chosen, policy, SystemClock())),
+                clock=SystemClock(),
+                metrics=Metrics(),
+                policy=policy,
+                settings=chosen,
+            )
+        )
+        await _line()
+        began = time.process_time()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(webhooks.run(draining))
+            await _line()
+            print(json.dumps(time.process_time() - began), flush=True)
+            draining.set()
+
+
+async def _line() -> str:
+    return await asyncio.to_thread(sys.stdin.readline)
+
+
+if __name__ == "__main__":
+    kinds = {"sink": sink, "bare": bare, "worker": worker}
+    os.setpgrp()
+    uvloop.run(kinds[sys.argv[1]](**json.loads(sys.argv[2])))  # type: ignore[operator]

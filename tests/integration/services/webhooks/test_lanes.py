@@ -1,0 +1,106 @@
+"""Lanes under operators, several workers, and a log that lost its consumer or itself."""
+
+import functools
+
+import pytest
+
+from services.webhooks.settings import WebhookSettings
+from shared.store.lane_admin import pause_lane, resume_lane, resync_lane
+from tests.support.eventually import eventually
+from tests.support.webhook_sink import WebhookSink
+from tests.support.webhook_told import is_converged, newest, told
+from tests.support.webhooks import WebhookBench
+
+pytestmark = pytest.mark.integration
+
+FAST = WebhookSettings(answer_seconds_max=1.0, lease_seconds=3.0)
+
+
+async def test_a_lane_that_is_resynchronised_is_told_everything(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    user = await bench.user()
+    subscription = await bench.subscribe(user, sink.url("/a"))
+    async with bench.worker() as worker:
+        await bench.change(user.account_id, "Email")
+        await bench.change(user.account_id, "Mailbox")
+        await eventually(lambda: newest(sink, "/a").get(user.account_id, {}).get("Mailbox"))
+        await eventually(lambda: is_converged(bench, subscription))
+
+        await resync_lane(bench.pool, subscription)
+        worker.wake()
+        count = len(sink.posts)
+        await eventually(lambda: len(sink.posts) > count)
+
+    assert told(sink, "/a")[-1] == {user.account_id: {"Email": "s1", "Mailbox": "s1"}}
+
+
+async def test_a_paused_lane_is_told_what_it_missed_when_it_is_resumed(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    user, other = await bench.user(), await bench.user()
+    subscription = await bench.subscribe(user, sink.url("/a"))
+    await bench.subscribe(other, sink.url("/b"))
+    await pause_lane(bench.pool, subscription)
+    async with bench.worker():
+        await bench.change(user.account_id)
+        await bench.change(other.account_id)
+        await eventually(lambda: told(sink, "/b"))
+        assert not told(sink, "/a")
+
+        await resume_lane(bench.pool, subscription)
+        await eventually(lambda: told(sink, "/a"))
+
+    assert told(sink, "/a") == [{user.account_id: {"Email": "s1"}}]
+
+
+async def test_several_workers_share_the_lanes(bench: WebhookBench, sink: WebhookSink) -> None:
+    users = [await bench.user() for _ in range(20)]
+    lanes = [await bench.subscribe(user, sink.url(f"/{place}")) for place, user in enumerate(users)]
+    async with bench.worker(), bench.worker(), bench.worker():
+        for _ in range(10):
+            for user in users:
+                await bench.change(user.account_id)
+        for lane in lanes:
+            await eventually(functools.partial(is_converged, bench, lane))
+
+    for place, user in enumerate(users):
+        assert newest(sink, f"/{place}") == {user.account_id: {"Email": "s10"}}
+
+
+async def test_a_lost_consumer_is_made_up_for(bench: WebhookBench, sink: WebhookSink) -> None:
+    user = await bench.user()
+    subscription = await bench.subscribe(user, sink.url("/a"))
+    async with bench.worker():
+        await bench.change(user.account_id)
+        await eventually(lambda: told(sink, "/a"))
+    await bench.change(user.account_id)
+    await bench.log.bus.request("$JS.API.CONSUMER.DELETE.STATE.webhooks", b"", timeout_seconds=5)
+
+    async with bench.worker():
+        await eventually(lambda: len(told(sink, "/a")) == 2)
+        await eventually(lambda: is_converged(bench, subscription))
+
+    assert told(sink, "/a")[1] == {user.account_id: {"Email": "s2"}}
+
+
+async def test_a_rebuilt_log_tells_everything_once_more_and_nothing_older(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    user = await bench.user()
+    subscription = await bench.subscribe(user, sink.url("/a"))
+    async with bench.worker():
+        await bench.change(user.account_id)
+        await eventually(lambda: told(sink, "/a"))
+        await bench.pool.execute(
+            "INSERT INTO type_states (account_id, type, state, ord) VALUES ($1, 'Email', 's1', 1)",
+            user.account_id,
+        )
+
+        await bench.log.keeper.rebuild()
+        bench.log.appender.forget()
+        await bench.change(user.account_id)
+        await eventually(
+            lambda: newest(sink, "/a").get(user.account_id, {}).get("Email") == "s2", seconds=20
+        )
+        await eventually(lambda: is_converged(bench, subscription))

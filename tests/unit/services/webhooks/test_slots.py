@@ -1,0 +1,52 @@
+from services.webhooks.slots import Group, SlotLimits, Slots
+
+LIMITS = SlotLimits(healthy_max=2, troubled_max=1, slow_max=1, origin_max=2)
+
+
+def test_healthy_and_troubled_lanes_have_slots_of_their_own() -> None:
+    slots = Slots(LIMITS)
+
+    slots.take("a", "o1", Group.HEALTHY)
+    slots.take("b", "o1", Group.TROUBLED)
+
+    assert slots.free(Group.HEALTHY) == 1
+    assert slots.free(Group.TROUBLED) == 0
+    assert len(slots) == 2
+
+
+def test_a_lane_that_turns_slow_gives_its_healthy_slot_back() -> None:
+    slots = Slots(LIMITS)
+    slots.take("a", "o1", Group.HEALTHY)
+    slots.take("b", "o2", Group.HEALTHY)
+
+    slots.turn_slow("a")
+
+    assert slots.free(Group.HEALTHY) == 1
+    slots.turn_slow("b")  # there is no more room among the slow
+    assert slots.sizes() == {Group.HEALTHY: 1, Group.TROUBLED: 0, Group.SLOW: 1}
+    slots.give_back("a")
+    slots.give_back("b")
+    assert slots.sizes() == {Group.HEALTHY: 0, Group.TROUBLED: 0, Group.SLOW: 0}
+    slots.turn_slow("a")  # its time came after its end
+    assert slots.free(Group.SLOW) == 1
+
+
+def test_a_troubled_lane_stays_among_its_like() -> None:
+    slots = Slots(LIMITS)
+    slots.take("a", "o1", Group.TROUBLED)
+
+    slots.turn_slow("a")
+
+    assert slots.sizes()[Group.TROUBLED] == 1
+
+
+def test_an_origin_has_room_for_what_it_does_not_have_yet() -> None:
+    slots = Slots(LIMITS)
+    slots.take("a", "o1", Group.HEALTHY)
+    slots.take("b", "o1", Group.TROUBLED)
+    slots.take("c", "o2", Group.HEALTHY)
+
+    assert slots.busy_origins == {"o1": 0, "o2": 1}
+    slots.give_back("a")
+    slots.give_back("c")
+    assert slots.busy_origins == {"o1": 1}
