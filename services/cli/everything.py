@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from services.cli.embedded.servers import Servers
 from services.dispatcher.app import Dispatcher, DispatcherResources
+from services.dispatcher.append.api import AppendApi
 from services.dispatcher.relay import Relay
 from services.dispatcher.settings import PushRules
 from services.gateway.app import Gateway, GatewayResources
@@ -63,6 +64,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
     guard: LogGuard
     relay: Relay
     dispatcher: Dispatcher
+    append_api: AppendApi
     gateway: Gateway
     webhooks: Webhooks
     bus: Bus
@@ -73,6 +75,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
             tasks.create_task(self.guard.run(), name="guard")
             tasks.create_task(self.relay.run(), name="relay")
             tasks.create_task(self.dispatcher.run(self.bus), name="dispatcher")
+            tasks.create_task(self.append_api.run(self.bus), name="append_api")
             delivering = tasks.create_task(self.webhooks.run(draining), name="webhooks")
             await self.gateway.run(draining)
             await delivering
@@ -138,6 +141,7 @@ async def _put_together(
     )
     gateway = _gateway(opened, settings, authenticator, clock, metrics)
     webhooks = _webhooks(opened, settings, clock, metrics)
+    append_api = dispatcher.append_api(relay, log.guard)
     await dispatcher.prepare()
     for part in (authenticator, dispatcher, gateway, webhooks):
         await listen_control(log.bus, part.receive_control)
@@ -147,13 +151,14 @@ async def _put_together(
         "postgres": lambda: pool.fetchval("SELECT 1"),
     }
     health = health_routes(checks, draining, metrics)
-    app = Starlette(routes=[*gateway.routes(), *dispatcher.routes(), *health])
+    app = Starlette(routes=[*gateway.routes(), *dispatcher.routes(), *append_api.routes(), *health])
     return Everything(
         app=app,
         pool=pool,
         guard=log.guard,
         relay=relay,
         dispatcher=dispatcher,
+        append_api=append_api,
         gateway=gateway,
         webhooks=webhooks,
         bus=log.bus,

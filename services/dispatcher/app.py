@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import asyncpg
 import msgspec
@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from services.dispatcher import share_notifications
+from services.dispatcher.append.api import AppendApi, AppendResources
 from services.dispatcher.application_server_key import ApplicationServerKey
 from services.dispatcher.blob_methods import BlobMethods
 from services.dispatcher.blob_routes import BlobEndpoints
@@ -43,6 +44,7 @@ from shared.http.forwarded import websocket_capability
 from shared.http.health import health_routes
 from shared.http.issuer import JwtSettings, issuer_of
 from shared.jmap.session import Capability, CoreLimits
+from shared.log.guard import LogGuard
 from shared.log.open_log import open_writable_log
 from shared.log.topology import LogSettings
 from shared.runtime.clock import Clock, SystemClock
@@ -121,6 +123,8 @@ class Dispatcher:
             share_notifications.METHODS,
             self._push_subscriptions(resources).methods(),
         )
+        self._resources = resources
+        self.type_names = frozenset(name.partition("/")[0] for name in registry)
         self._documents = document_routes(registry, limits)
         processor = Processor(registry, self._capabilities, limits, resources.metrics)
         self._requests = Requests(self._sessions, processor, resources.clock)
@@ -131,6 +135,20 @@ class Dispatcher:
 
     def routes(self) -> list[Route]:
         return [*self._api.routes(), *self._blobs.routes(), *self._documents]
+
+    def append_api(self, relay: Relay, guard: LogGuard) -> AppendApi:
+        """The way in for other services' types: all but those that have methods here."""
+        return AppendApi(
+            AppendResources(
+                pool=self._pool,
+                authenticator=self._resources.authenticator,
+                relay=relay,
+                guard=guard,
+                clock=self._resources.clock,
+                metrics=self._resources.metrics,
+                own_types=self.type_names,
+            )
+        )
 
     async def prepare(self) -> None:
         """Before it serves. Raises CouldNotStartError."""
@@ -200,9 +218,7 @@ async def run(
     draining, clock, metrics = draining_on_signals(), SystemClock(), Metrics()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(http))
-        pool = await stack.enter_async_context(
-            open_pool(settings.postgres_url, connections_max=settings.postgres_connections_max)
-        )
+        pool = await stack.enter_async_context(_pool(settings))
         await require_migrations(pool)
         log = await stack.enter_async_context(
             open_writable_log(settings.nats_url, pool, name="dispatcher", settings=log_settings)
@@ -223,17 +239,23 @@ async def run(
                 tell=functools.partial(send_control, log.bus),
             )
         )
+        append_api = dispatcher.append_api(relay, log.guard)
         await dispatcher.prepare()
         for part in (authenticator, dispatcher):
             await listen_control(log.bus, part.receive_control)
         health = health_routes({"postgres": lambda: pool.fetchval("SELECT 1")}, draining, metrics)
-        app = Starlette(routes=[*dispatcher.routes(), *health])
+        app = Starlette(routes=[*dispatcher.routes(), *append_api.routes(), *health])
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(log.guard.run(), name="guard"),
                 tasks.create_task(relay.run(), name="relay"),
                 tasks.create_task(dispatcher.run(log.bus), name="dispatcher"),
+                tasks.create_task(append_api.run(log.bus), name="append_api"),
             ]
             await serve(app, listener, http, draining)
             for loop in loops:
                 loop.cancel()
+
+
+def _pool(settings: DispatcherSettings) -> AbstractAsyncContextManager[asyncpg.Pool]:
+    return open_pool(settings.postgres_url, connections_max=settings.postgres_connections_max)

@@ -22,6 +22,8 @@ from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
 
+_LATER = (429, 503)
+
 Answer = Callable[[Request, Credential], Awaitable[Response]]
 
 
@@ -33,14 +35,14 @@ class Guard:
         self._clock = clock
         self._metrics = metrics
 
-    def route(self, path: str, answer: Answer, *, methods: list[str]) -> Route:
+    def route(self, path: str, answer: Answer, *, methods: list[str], scope: str = "jmap") -> Route:
         async def respond(request: Request) -> Response:
             if request.method == "OPTIONS":
                 return await answer_preflight(request)
             request.state.request_id = secrets.token_hex(8)
             begun = self._clock.monotonic()
             with correlated(request_id=request.state.request_id):
-                response = await self._respond(request, answer)
+                response = await self._respond(request, answer, scope)
                 self._count(path, request, response, self._clock.monotonic() - begun)
             response.headers["X-Request-Id"] = request.state.request_id
             for name, value in READABLE.items():
@@ -61,16 +63,16 @@ class Guard:
         }
         _log.info("http_request", extra=facts)
 
-    async def _respond(self, request: Request, answer: Answer) -> Response:
+    async def _respond(self, request: Request, answer: Answer, scope: str) -> Response:
         try:
             credential = await self._authenticator.authenticate(
-                request.headers.get("authorization")
+                request.headers.get("authorization"), scope=scope
             )
             return await answer(request, credential)
         except (AuthenticationError, ScopeMissingError) as error:
             return error.response()
         except RequestError as error:
-            headers = {"Retry-After": "1"} if error.http_status == 429 else None  # noqa: PLR2004
+            headers = {"Retry-After": "1"} if error.http_status in _LATER else None
             return problem_response(error.problem(), error.http_status, headers)
         except ClientDisconnect:
             return Response(status_code=400)

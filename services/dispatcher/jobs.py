@@ -11,11 +11,14 @@ from datetime import timedelta
 import asyncpg
 
 from services.dispatcher.blob_store import BlobKeeper
+from shared.store.appends import forget_keys
 from shared.store.records import trim_history
 
 HISTORY = timedelta(days=31)  # RFC 8620 section 5.2: at least 30 days
 _HISTORY_RECORDS = 5000
 _INTERVAL_SECONDS = 60.0
+APPEND_KEYS = timedelta(hours=24)
+_APPEND_KEYS_AT_ONCE = 100_000
 
 _log = logging.getLogger(__name__)
 
@@ -26,10 +29,14 @@ async def run_jobs(pool: asyncpg.Pool, keeper: BlobKeeper) -> None:
     async def trim() -> int:
         return await trim_history(pool, older_than=HISTORY, records_max=_HISTORY_RECORDS)
 
+    async def forget() -> int:
+        return await forget_keys(pool, older_than=APPEND_KEYS, keys_max=_APPEND_KEYS_AT_ONCE)
+
     while True:
         await asyncio.sleep(_INTERVAL_SECONDS)
         await _do("trim_history", trim)
         await _do("remove_unused_blobs", keeper.remove_unused)
+        await _do("forget_append_keys", forget)
 
 
 async def _do(name: str, job: Callable[[], Awaitable[int]]) -> None:

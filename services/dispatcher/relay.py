@@ -6,6 +6,7 @@ which is a no-op; a row that was neither is found by any dispatcher's sweeper (d
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Protocol
 
@@ -61,6 +62,7 @@ class Relay:
         self._metrics = metrics
         self._waiting: dict[str, list[OutboxEntry]] = {}  # by account
         self._waiting_rows = 0
+        self._followers: dict[str, list[asyncio.Future[int]]] = {}  # of what waits, by account
         self._in_flight: set[str] = set()  # one append per account: more would race each other
         self._ready: asyncio.Queue[str] = asyncio.Queue()  # bounded by _WAITING_MAX
         self._appended: dict[int, int] = {}  # row id -> sequence, to be marked
@@ -69,16 +71,33 @@ class Relay:
 
     def wake(self, entry: OutboxEntry) -> None:
         """Take an entry that has committed; never waits and never fails."""
+        self._take(entry)
+
+    def follow(self, entry: OutboxEntry) -> "asyncio.Future[int]":
+        """As `wake`; the result is a sequence from which on the entry's states are known.
+
+        LogUnavailableError: a sweeper will append it, AppendRefusedError: it will try. Wait by
+        `asyncio.wait`, which does not cancel it for others.
+        """
+        appended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if self._take(entry):
+            self._followers.setdefault(entry.account_id, []).append(appended)
+        else:
+            _fail([appended], LogUnavailableError("too much waits to be appended"))
+        return appended
+
+    def _take(self, entry: OutboxEntry) -> bool:
         if self._waiting_rows >= _WAITING_MAX:
-            return
+            return False
         self._waiting_rows += 1
         entries = self._waiting.get(entry.account_id)
         if entries is not None:
             entries.append(entry)
-            return
+            return True
         self._waiting[entry.account_id] = [entry]
         if entry.account_id not in self._in_flight:
             self._ready.put_nowait(entry.account_id)
+        return True
 
     async def run(self) -> None:
         """Runs until cancelled; what is left then is in the outbox."""
@@ -93,22 +112,28 @@ class Relay:
         while True:
             account_id = await self._ready.get()
             entries = self._waiting.pop(account_id)
+            followers = self._followers.pop(account_id, ())
             self._waiting_rows -= len(entries)
             self._in_flight.add(account_id)
             try:
-                await self._append(account_id, entries)
+                sequence = await self._append(account_id, entries)
             except LogUnavailableError as error:
                 self._metrics.count(Metric.APPENDS, outcome="postponed")
                 self._note_failure(error)  # the sweeper comes back to it
+                _fail(followers, error)
             except AppendRefusedError as error:
                 self._metrics.count(Metric.APPENDS, outcome="refused")
                 _log.error("append_refused", extra={"code": error.code, "error": str(error)})
+                _fail(followers, error)
+            else:
+                for follower in followers:
+                    follower.set_result(sequence)
             finally:
                 self._in_flight.discard(account_id)
                 if account_id in self._waiting:
                     self._ready.put_nowait(account_id)
 
-    async def _append(self, account_id: str, entries: list[OutboxEntry]) -> None:
+    async def _append(self, account_id: str, entries: list[OutboxEntry]) -> int:
         """One event for all that is waiting of an account; it tells the cause of the last one."""
         states: dict[str, OrderedState] = {}
         for entry in entries:
@@ -117,14 +142,17 @@ class Relay:
         sequence = await self._appender.append(
             account_id, states, at=last.at_text, cause=last.cause
         )
-        self._appended.update((entry.id, sequence) for entry in entries)
-        self._to_mark.set()
+        rows = [entry.id for entry in entries if entry.id is not None]
+        if rows:
+            self._appended.update(dict.fromkeys(rows, sequence))
+            self._to_mark.set()
         self._metrics.count(Metric.APPENDS, outcome="appended")
         waited = self._clock.now() - entries[0].at
         self._metrics.observe(Metric.APPEND_SECONDS, max(0.0, waited.total_seconds()))
         if self._is_failing:
             self._is_failing = False
             _log.warning("appends_resumed")
+        return sequence
 
     def _note_failure(self, error: LogUnavailableError) -> None:
         """Once per outage, however many rows wait for its end."""
@@ -172,3 +200,9 @@ class Relay:
                 await forget_published(self._pool, older_than=_KEEP_PUBLISHED)
             except POSTGRES_ERRORS as error:
                 _log.warning("outbox_not_trimmed", extra={"error": repr(error)})
+
+
+def _fail(followers: Iterable["asyncio.Future[int]"], error: Exception) -> None:
+    for follower in followers:
+        follower.set_exception(error)
+        follower.exception()  # whoever gave up must not be reported as one who forgot to look

@@ -55,14 +55,13 @@ class Api:
             return await self._process(http_request, credential)
 
     async def _process(self, http_request: HttpRequest, credential: Credential) -> Response:
-        _require_json(http_request.headers.get("content-type", ""))
-        body = await _body(http_request, self._limits.max_size_request)
-        traceparent = http_request.headers.get("traceparent", "")
+        require_json(http_request.headers.get("content-type", ""))
+        body = await read_body(http_request, self._limits.max_size_request)
         answer = await self._requests.answer(
             body,
             credential,
             request_id=http_request.state.request_id,
-            traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+            traceparent=traceparent_of(http_request.headers.get("traceparent")),
         )
         return Response(answer, headers=_ANSWER, media_type="application/json")
 
@@ -72,14 +71,21 @@ async def _well_known(_: HttpRequest) -> Response:
     return RedirectResponse("/jmap/session", 307, headers)
 
 
-def _require_json(content_type: str) -> None:
+def traceparent_of(header: str | None) -> str | None:
+    """What is no traceparent (W3C Trace Context) counts as none."""
+    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
+
+
+def require_json(content_type: str) -> None:
+    """Raises RequestError (notJSON)."""
     media_type, _, parameters = content_type.partition(";")
     charset = parameters.strip().lower().replace('"', "")
     if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
         raise not_json("The content type must be application/json.", http_status=415)
 
 
-async def _body(http_request: HttpRequest, bytes_max: int) -> bytes:
+async def read_body(http_request: HttpRequest, bytes_max: int) -> bytes:
+    """Raises RequestError: limit, or notJSON when it does not arrive in time."""
     too_large = limit_exceeded(
         "maxSizeRequest", f"The request is larger than {bytes_max} octets.", http_status=413
     )

@@ -18,7 +18,8 @@ _PREFLIGHT = {
     **ANY_ORIGIN,
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, If-None-Match, Range, Last-Event-ID, traceparent"
+        "Authorization, Content-Type, Idempotency-Key, If-None-Match, Range, Last-Event-ID, "
+        "traceparent"
     ),
     "Access-Control-Max-Age": "86400",
 }

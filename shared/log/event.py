@@ -20,6 +20,13 @@ class OrderedState(msgspec.Struct, frozen=True, array_like=True):
     order: int
 
 
+class GivenState(msgspec.Struct, frozen=True):
+    """A state of another service's type, as it was given; `order` is that service's own counter."""
+
+    state: str
+    order: int | None = None
+
+
 class CarriedState(msgspec.Struct, frozen=True, array_like=True):
     """A state that the event did not change, and the sequence of the event that did."""
 

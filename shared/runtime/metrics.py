@@ -18,9 +18,14 @@ class Metric(StrEnum):
 
     HTTP_REQUESTS = "tidings_http_requests_total"
     HTTP_REQUEST_SECONDS = "tidings_http_request_seconds"
+    BUS_REQUESTS = "tidings_bus_requests_total"
     METHOD_CALLS = "tidings_method_calls_total"
     APPENDS = "tidings_appends_total"
     APPEND_SECONDS = "tidings_append_seconds"
+    APPEND_REQUESTS = "tidings_append_requests_total"
+    APPEND_REQUEST_SECONDS = "tidings_append_request_seconds"
+    APPEND_REQUESTS_IN_HAND = "tidings_append_requests_in_hand"
+    APPEND_GROUP_REQUESTS = "tidings_append_group_requests"
     OUTBOX_OLDEST_SECONDS = "tidings_outbox_oldest_seconds"
     TAIL_SEQUENCE = "tidings_tail_sequence"
     CONNECTIONS = "tidings_connections"
@@ -54,9 +59,30 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
     {
         Metric.HTTP_REQUESTS: (_Kind.COUNTER, "Answered requests.", ("route", "status")),
         Metric.HTTP_REQUEST_SECONDS: (_Kind.HISTOGRAM, "Time to answer.", ("route",)),
+        Metric.BUS_REQUESTS: (
+            _Kind.COUNTER,
+            "Requests of others that were answered over NATS.",
+            ("subject", "status"),
+        ),
         Metric.METHOD_CALLS: (_Kind.COUNTER, "JMAP method calls.", ("method", "outcome")),
         Metric.APPENDS: (_Kind.COUNTER, "Appends to the log.", ("outcome",)),
         Metric.APPEND_SECONDS: (_Kind.HISTOGRAM, "From commit to the log.", ()),
+        Metric.APPEND_REQUESTS: (
+            _Kind.COUNTER,
+            "Append requests: appended, partly, repeated, refused, postponed.",
+            ("outcome",),
+        ),
+        Metric.APPEND_REQUEST_SECONDS: (
+            _Kind.HISTOGRAM,
+            "Until the log has acknowledged an append request.",
+            (),
+        ),
+        Metric.APPEND_REQUESTS_IN_HAND: (_Kind.GAUGE, "Append requests under way.", ()),
+        Metric.APPEND_GROUP_REQUESTS: (
+            _Kind.HISTOGRAM,
+            "Append requests that shared a transaction.",
+            (),
+        ),
         Metric.OUTBOX_OLDEST_SECONDS: (
             _Kind.GAUGE,
             "How long the oldest committed change waits to be in the log.",
@@ -117,7 +143,10 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
     }
 )
 
-_BUCKETS = {Metric.REPLAYED_STATES: (0, 1, 3, 10, 30, 100, 300, 1000, 3000)}
+_BUCKETS = {
+    Metric.REPLAYED_STATES: (0, 1, 3, 10, 30, 100, 300, 1000, 3000),
+    Metric.APPEND_GROUP_REQUESTS: (1, 3, 10, 30, 100, 300),
+}
 
 
 class Metrics:

@@ -19,9 +19,12 @@ _cause_decoder = msgspec.json.Decoder(Cause)
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):
-    """One committed mutation of one account; `at` is the time of its transaction."""
+    """One committed mutation of one account; `at` is the time of its transaction.
 
-    id: int
+    `id` None: it has no row of its own, as others wrote what it tells.
+    """
+
+    id: int | None
     account_id: str
     states: dict[str, OrderedState]
     cause: Cause

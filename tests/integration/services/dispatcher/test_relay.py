@@ -142,7 +142,7 @@ async def _try_commit(pool: asyncpg.Pool, committed: list[OutboxEntry]) -> bool:
     return True
 
 
-async def _is_published(pool: asyncpg.Pool, entry_id: int) -> bool:
+async def _is_published(pool: asyncpg.Pool, entry_id: int | None) -> bool:
     published: bool = await pool.fetchval(
         "SELECT published_at IS NOT NULL FROM outbox WHERE id = $1", entry_id
     )

@@ -1,0 +1,64 @@
+"""The append API put together: one way in over HTTP, one over NATS."""
+
+import asyncio
+from collections.abc import Collection
+
+import asyncpg
+import msgspec
+from starlette.routing import Route
+
+from services.dispatcher.append.appends import Appends
+from services.dispatcher.append.bus_appends import BusAppends
+from services.dispatcher.append.http_appends import HttpAppends
+from services.dispatcher.append.in_hand import InHand, InHandLimits
+from services.dispatcher.append.request import RequestLimits
+from services.dispatcher.guard import Guard
+from services.dispatcher.relay import Relay
+from shared.bus.connection import Bus
+from shared.http.authentication import Authenticator
+from shared.log.guard import LogGuard
+from shared.runtime.clock import Clock
+from shared.runtime.metrics import Metrics
+
+
+class AppendResources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the append API stands on; `own_types` are the data types of this server itself."""
+
+    pool: asyncpg.Pool
+    authenticator: Authenticator
+    relay: Relay
+    guard: LogGuard
+    clock: Clock
+    metrics: Metrics
+    own_types: Collection[str]
+    limits: RequestLimits = RequestLimits()
+    in_hand: InHandLimits = InHandLimits()
+
+
+class AppendApi:
+    """Serve its routes, and `run` it in the process's task group."""
+
+    def __init__(self, resources: AppendResources) -> None:
+        clock, metrics, limits = resources.clock, resources.metrics, resources.limits
+        self._appends = Appends(
+            resources.pool,
+            resources.relay,
+            resources.guard,
+            clock,
+            metrics,
+            own_types=frozenset(resources.own_types),
+            limits=limits,
+        )
+        in_hand = InHand(resources.in_hand)
+        guard = Guard(resources.authenticator, clock, metrics)
+        self._http = HttpAppends(guard, self._appends, in_hand, limits)
+        self._bus = BusAppends(self._appends, in_hand, resources.authenticator, metrics)
+
+    def routes(self) -> list[Route]:
+        return self._http.routes()
+
+    async def run(self, bus: Bus) -> None:
+        """Until cancelled; `bus` is where requests over NATS come from."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._appends.run(), name="appends")
+            tasks.create_task(self._bus.run(bus), name="bus_appends")

@@ -1,0 +1,117 @@
+"""NATS requests on `tidings.append`: as `POST /tidings/append`, with the same headers.
+
+The answer's body is that of HTTP. An error has the headers of the NATS services API, whose clients
+know them: `Nats-Service-Error-Code` is HTTP's status, `Nats-Service-Error` says why.
+"""
+
+import asyncio
+import logging
+import secrets
+
+from nats.aio.msg import Msg
+
+from services.dispatcher.append.appends import AppendAnswer, AppendCall, Appends
+from services.dispatcher.append.in_hand import InHand
+from services.dispatcher.routes import traceparent_of
+from shared.bus.connection import Bus, BusUnavailableError
+from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
+from shared.jmap.errors import RequestError
+from shared.jmap.i_json import JsonObject, encode_json
+from shared.runtime.logs import correlated
+from shared.runtime.metrics import Metric, Metrics
+from shared.store.pool import POSTGRES_AWAY
+
+SUBJECT = "tidings.append"
+QUEUE = "dispatchers"
+ERROR_CODE, ERROR = "Nats-Service-Error-Code", "Nats-Service-Error"
+_SCOPE = "append"
+_RETRY_AFTER = "1"  # seconds
+_TASKS_MAX = 4096  # above what may be in hand: who comes then is refused, and not left alone
+_OK, _TOO_MANY, _FAULT, _UNAVAILABLE = 200, 429, 500, 503
+
+_log = logging.getLogger(__name__)
+
+
+class BusAppends:
+    """`run` it in the process's task group."""
+
+    def __init__(
+        self, appends: Appends, in_hand: InHand, authenticator: Authenticator, metrics: Metrics
+    ) -> None:
+        self._appends = appends
+        self._in_hand = in_hand
+        self._authenticator = authenticator
+        self._metrics = metrics
+
+    async def run(self, bus: Bus) -> None:
+        """Until cancelled. What is too much is refused at once, so nothing piles up unanswered."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks_max = asyncio.Semaphore(_TASKS_MAX)
+
+            async def take(message: Msg) -> None:
+                await tasks_max.acquire()
+                answering = tasks.create_task(self._respond(bus, message))
+                answering.add_done_callback(lambda _: tasks_max.release())
+
+            await bus.client.subscribe(SUBJECT, queue=QUEUE, cb=take)
+            await asyncio.Event().wait()
+
+    async def _respond(self, bus: Bus, message: Msg) -> None:
+        if not message.reply:  # whoever cannot be told must not believe that it was appended
+            _log.warning("append_without_reply_subject")
+            return
+        request_id = secrets.token_hex(8)
+        with correlated(request_id=request_id):
+            answer = await self._answer(message, request_id)
+            self._metrics.count(Metric.BUS_REQUESTS, subject=SUBJECT, status=str(answer.status))
+            _log.info("bus_request", extra={"subject": SUBJECT, "status": answer.status})
+            try:
+                await bus.publish(
+                    message.reply, encode_json(answer.body), headers=_headers(answer, request_id)
+                )
+            except BusUnavailableError as error:
+                _log.warning("answer_not_sent", extra={"error": repr(error)})
+
+    async def _answer(self, message: Msg, request_id: str) -> AppendAnswer:
+        headers = {name.lower(): value for name, value in (message.headers or {}).items()}
+        try:
+            credential = await self._authenticator.authenticate(
+                headers.get("authorization"), scope=_SCOPE
+            )
+            with self._in_hand.one(credential.user_id, len(message.data)):
+                return await self._appends.answer(
+                    AppendCall(
+                        body=message.data,
+                        user_id=credential.user_id,
+                        key=headers.get("idempotency-key"),
+                        request_id=request_id,
+                        traceparent=traceparent_of(headers.get("traceparent")),
+                    )
+                )
+        except AuthenticationError as error:
+            return _problem(401, error.detail)
+        except ScopeMissingError as error:
+            return _problem(403, str(error))
+        except RequestError as error:
+            return AppendAnswer(error.http_status, error.problem())
+        except POSTGRES_AWAY as error:
+            _log.warning("database_away", extra={"error": repr(error)})
+            return _problem(_UNAVAILABLE, "The database does not answer now.")
+        except Exception:  # noqa: BLE001 - a problem for the producer, a stack trace for the log
+            _log.exception("request_failed", extra={"subject": SUBJECT})
+            return _problem(_FAULT, "An error of the server; the log has it under X-Request-Id.")
+
+
+def _problem(status: int, detail: str) -> AppendAnswer:
+    body: JsonObject = {"type": "about:blank", "status": status, "detail": detail}
+    return AppendAnswer(status, body)
+
+
+def _headers(answer: AppendAnswer, request_id: str) -> dict[str, str]:
+    headers = {"X-Request-Id": request_id}
+    if answer.status != _OK:
+        headers[ERROR_CODE] = str(answer.status)
+        headers[ERROR] = str(answer.body.get("detail", ""))
+    if answer.status in (_TOO_MANY, _UNAVAILABLE):
+        headers["Retry-After"] = _RETRY_AFTER
+    return headers
