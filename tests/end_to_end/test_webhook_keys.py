@@ -74,7 +74,7 @@ async def test_a_rotation_reaches_every_dispatcher(up: Up, beside: str) -> None:
     token = up.command("token", "issue", "demo")["token"]
     [active] = keys(up)
     assert told_key(up.url, token) == told_key(beside, token) == active["applicationServerKey"]
-    given = {"deviceClientId": "d", "url": "https://push.example.com/a", "keys": Subscriber().keys}
+    given = {"deviceClientId": "d", "url": "https://127.0.0.1:1/a", "keys": Subscriber().keys}
     assert push_set(beside, token, create={"k": given})["created"]
 
     rotated = up.command("vapid", "rotate", "--grace", "0s")
@@ -97,7 +97,7 @@ def test_a_person_is_shown_the_key(up: Up) -> None:
 def test_revoking_a_token_tells_what_ended(up: Up, beside: str) -> None:
     """P-20."""
     token = up.command("token", "issue", "demo")
-    given = {"deviceClientId": "d", "url": "https://push.example.com/a"}
+    given = {"deviceClientId": "d", "url": "https://127.0.0.1:1/a"}
     assert push_set(beside, token["token"], create={"k": given})["created"]
     revoked = tidings("token", "revoke", token["id"], environment=up.environment)
     assert (revoked.returncode, revoked.stderr) == (0, "")

@@ -112,3 +112,41 @@ async def test_jmaplib_works_over_tls(
             assert not client.session_stale
 
     await asyncio.to_thread(use)
+
+
+async def test_jmaplib_keeps_push_subscriptions(
+    dispatcher: RunningDispatcher, certificate: Certificate
+) -> None:
+    """P-30 to P-33, P-36: as a client that was written without us reads RFC 8620."""
+    _, token = await issue_token(dispatcher.pool, "ada")
+    context = ssl.create_default_context(cafile=str(certificate.path))
+
+    def use() -> str:
+        with httpx.Client(verify=context, follow_redirects=True, trust_env=False) as http:
+            url = f"{dispatcher.url}/.well-known/jmap"
+            client = JMAPClient.connect(url, auth=Bearer(token), http=http)
+            given = {"deviceClientId": "d", "url": "https://127.0.0.1:1/p", "types": ["Email"]}
+            with client.batch() as batch:
+                made = batch.core.push_subscription.set(create={"k": given})
+                got = batch.core.push_subscription.get(ids=None)
+            created = made.result.created["k"]
+            assert created.expires is not None
+            assert [item.id for item in got.result.items] == [created.id]
+            assert got.result.items[0].device_client_id == "d"
+            with client.batch() as batch:
+                updated = batch.core.push_subscription.set(
+                    update={
+                        str(created.id): {"types": None},
+                    }
+                )
+                refused = batch.core.push_subscription.set(
+                    update={str(created.id): {"verificationCode": "guess"}}
+                )
+                gone = batch.core.push_subscription.set(destroy=[created.id])
+            assert str(created.id) in updated.result.updated
+            assert refused.result.not_updated[created.id]["type"] == "invalidProperties"
+            assert list(gone.result.destroyed) == [created.id]
+            return str(created.id)
+
+    created = await asyncio.to_thread(use)
+    assert dispatcher.told[-1].subscriptions_ended == [created]

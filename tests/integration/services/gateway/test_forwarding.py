@@ -12,6 +12,7 @@ from shared.bus.connection import open_bus
 from tests.support.dispatcher import JmapClient
 from tests.support.everything import RunningEverything, everything_running
 from tests.support.gateway import credential_of
+from tests.support.push_subscriptions import push_get
 from tests.support.servers import NatsServer
 from tests.support.websocket import WebSocketClient
 
@@ -60,6 +61,20 @@ async def test_p05_a_client_sees_its_own_change_pushed(running: RunningEverythin
             client.account_id: {"ContactCard": result["newState"]}
         }
         assert messages["StateChange"]["pushState"]
+
+
+async def test_a_push_subscription_belongs_to_the_sockets_credential(
+    running: RunningEverything,
+) -> None:
+    """P-20: over either transport it is the same one."""
+    client, _ = await running.user("anna")
+    given = {"deviceClientId": "d", "url": "https://127.0.0.1:1/push"}
+    async with await connect(running, client) as socket:
+        socket.send(asking("R1", ["PushSubscription/set", {"create": {"k": given}}, "c0"]))
+        [[_, result, _]] = (await socket.message())["methodResponses"]
+
+    [found] = (await push_get(client))["list"]
+    assert found["id"] == result["created"]["k"]["id"]
 
 
 @pytest.mark.parametrize(
