@@ -109,6 +109,7 @@ async def merge_into_lanes(executor: Executor, merges: Sequence[Merge]) -> int:
             SELECT s.id, max(given.sequence) AS sequence
             FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (account_id, type, sequence)
             JOIN grants ON grants.account_id = given.account_id
+                AND (grants.is_subscribed OR grants.role = 'owner')
             JOIN push_subscriptions AS s ON s.user_id = grants.user_id
                 AND (s.types IS NULL OR given.type = ANY (s.types))
             GROUP BY s.id
@@ -219,7 +220,8 @@ _CLAIM = """
     SELECT s.id, claimed.origin, cursor, told, target, window_ms, failures,
         failing_since, behind_since, attempts, s.types, s.ends_at, s.vapid_key_id, s.sealed,
         k.wrapped,
-        ARRAY(SELECT account_id FROM grants WHERE grants.user_id = s.user_id) AS accounts,
+        ARRAY(SELECT account_id FROM grants WHERE grants.user_id = s.user_id
+              AND (is_subscribed OR role = 'owner')) AS accounts,
         s.verified_at IS NOT NULL AND s.ends_at > now() AND (s.token_id IS NULL OR EXISTS (
             SELECT FROM tokens WHERE tokens.id = s.token_id AND revoked_at IS NULL
                 AND (tokens.expires_at IS NULL OR tokens.expires_at > now()))) AS is_live

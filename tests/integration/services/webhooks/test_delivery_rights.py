@@ -44,6 +44,27 @@ async def test_a_revoked_grant_stops_pushes_of_events_before_it(
     ]
 
 
+async def test_p08_nothing_is_sent_of_an_account_in_which_nothing_is_subscribed_to(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    """RFC 9670 section 1.4, but for accounts of the user's own."""
+    user, other = await bench.user(), await bench.user()
+    await bench.pool.execute(
+        "INSERT INTO grants (account_id, user_id, role) VALUES ($1, $2, 'write')",
+        other.account_id,
+        user.id,
+    )
+    await bench.pool.execute("UPDATE grants SET is_subscribed = false")
+    subscription = await bench.subscribe(user, sink.url("/a"))
+
+    async with bench.worker():
+        await bench.change(other.account_id)
+        await bench.change(user.account_id)
+        await eventually(lambda: is_converged(bench, subscription), seconds=20)
+
+    assert told(sink, "/a") == [{user.account_id: {"Email": "s1"}}]
+
+
 async def test_nothing_is_sent_after_the_end_of_a_subscription(
     bench: WebhookBench, sink: WebhookSink
 ) -> None:
