@@ -1,15 +1,15 @@
 """What a safe POST costs beside a bare one of aiohttp, to one sink in one run; prints JSON.
 
-The rounds of both sides in turn; the ratio of each pair, and the best round of each side.
+The rounds of both sides in turn, the best of each side counts. By CPU of this process, so that the
+sink and whatever else runs on a small machine do not count; posts a second are told beside it.
 """
 
 import asyncio
 import json
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +31,8 @@ from tests.support.webhook_sink import Subscriber
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 3
-POSTS = 3000
+ROUNDS = 20
+POSTS = 1500
 AT_ONCE = 100
 PAYLOAD = json.dumps(
     {"@type": "StateChange", "changed": {f"a{n}": {"Email": f"s{n}" * 8} for n in range(9)}}
@@ -69,7 +69,7 @@ def made(url: str, *, is_encrypted: bool) -> PushRequest:
 
 
 @asynccontextmanager
-async def bare(urls: list[str], *, is_encrypted: bool):  # type: ignore[no-untyped-def]  # noqa: ANN201
+async def bare(urls: list[str], *, is_encrypted: bool) -> AsyncIterator[Post]:
     """As one would write it: no judgement, no bound; the message made beforehand but its cipher."""
     requests = [made(url, is_encrypted=is_encrypted) for url in urls]
     connector = aiohttp.TCPConnector(limit=AT_ONCE)
@@ -87,7 +87,7 @@ async def bare(urls: list[str], *, is_encrypted: bool):  # type: ignore[no-untyp
 
 
 @asynccontextmanager
-async def safe(urls: list[str], *, is_encrypted: bool):  # type: ignore[no-untyped-def]  # noqa: ANN201
+async def safe(urls: list[str], *, is_encrypted: bool) -> AsyncIterator[Post]:
     """What is encrypted from the payload and the URL, each time."""
     requests = [made(url, is_encrypted=False) for url in urls]
     exemptions = parse_exemptions(["127.0.0.0/8"])
@@ -124,13 +124,16 @@ async def compare(urls: list[str], *, is_encrypted: bool) -> dict[str, float]:
         for post in (bare_post, safe_post):
             await timed(post)
         rounds = [(await timed(bare_post), await timed(safe_post)) for _ in range(ROUNDS)]
+    theirs, ours = zip(*rounds, strict=True)
+    bare_us, ours_us = (min(cpu for _, cpu in side) for side in (theirs, ours))
+    bare_rate, ours_rate = (max(rate for rate, _ in side) for side in (theirs, ours))
     return {
-        "bare_per_second": max(one[0] for one, _ in rounds),
-        "ours_per_second": max(one[0] for _, one in rounds),
-        "ratio": max(one[0] for _, one in rounds) / max(one[0] for one, _ in rounds),
-        "median_ratio": statistics.median(ours[0] / theirs[0] for theirs, ours in rounds),
-        "bare_cpu_us": min(one[1] for one, _ in rounds),
-        "ours_cpu_us": min(one[1] for _, one in rounds),
+        "bare_per_second": bare_rate,
+        "ours_per_second": ours_rate,
+        "rate_ratio": ours_rate / bare_rate,
+        "bare_cpu_us": bare_us,
+        "ours_cpu_us": ours_us,
+        "cpu_ratio": bare_us / ours_us,
     }
 
 
@@ -141,4 +144,4 @@ def test_a_safe_post_costs_little_more_than_a_bare_one(origins: int, *, is_encry
         found = uvloop.run(compare(urls, is_encrypted=is_encrypted))
     print(json.dumps({f"post_{origins}_{'encrypted' if is_encrypted else 'plain'}": found}))
 
-    assert found["ratio"] >= 0.85
+    assert found["cpu_ratio"] >= 0.85
