@@ -34,7 +34,11 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 def beside(up: Up) -> Iterator[str]:
     """The URL of a dispatcher that finds servers and secret in the directory of `up`."""
     port = free_port()
-    environment = {"TIDINGS_DATA": str(up.data), "TIDINGS_PORT": str(port)}
+    environment = {
+        "TIDINGS_DATA": str(up.data),
+        "TIDINGS_PORT": str(port),
+        "TIDINGS_WEBHOOK_ALLOW": "127.0.0.0/8",
+    }
     process = Process("dispatcher", environment=environment)
     url = f"http://127.0.0.1:{port}"
     try:

@@ -15,6 +15,7 @@ from services.dispatcher.application_server_key import VAPID
 from services.dispatcher.subscription_jobs import end_what_is_over
 from shared.bus.connection import open_bus
 from shared.bus.control import ControlMessage
+from shared.jmap.session import Capability
 from shared.runtime.errors import CouldNotStartError
 from shared.store.pool import open_pool
 from shared.store.vapid_keys import (
@@ -240,3 +241,22 @@ async def end(pool: asyncpg.Pool) -> None:
         pass
 
     await end_what_is_over(pool, tell)
+
+
+async def test_capabilities_of_others_come_and_go_while_it_runs(
+    client: JmapClient, dispatcher: RunningDispatcher
+) -> None:
+    """As those of services that are found later: in the session at once, and in `using`."""
+    capabilities = dispatcher.dispatcher._capabilities
+    before = await session_of(client)
+    request = {"using": ["urn:example:later"], "methodCalls": []}
+    assert (await client.post(request)).status_code == 400
+
+    capabilities.put(Capability(urn="urn:example:later", session={"a": 1}))
+
+    during = await session_of(client)
+    assert during["capabilities"]["urn:example:later"] == {"a": 1}
+    assert (await client.post(request)).json()["sessionState"] == during["state"]
+    capabilities.remove("urn:example:later")
+    assert await session_of(client) == before
+    assert (await client.post(request)).status_code == 400
