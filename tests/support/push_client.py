@@ -1,5 +1,6 @@
 """A deliverer's HTTP client, and requests for it."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from shared.web_push.address_policy import parse_exemptions
 from shared.web_push.endpoint import read_endpoint
 from tests.support.eventually import PATIENCE
 
+# Addresses of this process's own, so that two runs of the tests may both have a sink on port 8443.
+OWN_NET = f"127.{64 + os.getpid() % 128}.{os.getpid() // 128 % 256}"
 LOOPBACK = ("localhost", "127.0.0.0/8", "::1/128")
 LIMITS = ClientLimits(deadline_seconds=5.0 * PATIENCE, addresses_remembered_seconds=0)
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from ipaddress import ip_address
 
 import aiohttp
 import pytest
@@ -22,10 +23,11 @@ from shared.web_push.address_policy import Exemptions
 from shared.web_push.endpoint import Endpoint, EndpointError, read_endpoint
 from tests.support.certificate import Certificate, make_certificate
 from tests.support.eventually import PATIENCE
-from tests.support.push_client import LIMITS, names, push_client, request_to
+from tests.support.push_client import LIMITS, OWN_NET, names, push_client, request_to
 from tests.support.webhook_sink import Behaviour, WebhookSink, webhook_sink
 
-INSIDE = "127.83.1.1"  # an address of the inside, at a port that the policy allows
+INSIDE = f"{OWN_NET}.1"  # an address of the inside, at a port that the policy allows
+NUMBER = int(ip_address(INSIDE))
 HOSTS = ("push.example", "other.example")
 
 
@@ -81,8 +83,8 @@ def test_an_address_with_a_scope_is_not_dialled() -> None:
         [INSIDE],
         ["8.8.8.8", INSIDE],
         [INSIDE, "8.8.8.8"],
-        ["2606:4700::1111", "::ffff:127.83.1.1"],
-        ["64:ff9b::7f53:101"],
+        ["2606:4700::1111", f"::ffff:{INSIDE}"],
+        [f"64:ff9b::{INSIDE}"],
         ["fe80::1%lo"],
         ["::1"],
         ["0.0.0.0"],
@@ -103,13 +105,14 @@ async def test_a_name_with_an_address_of_the_inside_is_not_dialled_at_all(
 async def test_a_name_that_changes_its_address_is_judged_again(
     inside: WebhookSink, certificate: Certificate
 ) -> None:
-    """DNS rebinding: 127.83.1.1 stands for the outside here, 127.83.1.2 for the inside."""
-    answers = iter([[INSIDE], ["127.83.1.2"], ["127.83.1.2"]])
+    """DNS rebinding: the first address stands for the outside here, the second for the inside."""
+    second = f"{OWN_NET}.2"
+    answers = iter([[INSIDE], [second], [second]])
 
     async def look_up(_: str) -> Sequence[str]:
         return next(answers)
 
-    with webhook_sink(certificate, address="127.83.1.2", port=8443) as target:
+    with webhook_sink(certificate, address=second, port=8443) as target:
         inside.behave("/", Behaviour(headers={"Connection": "close"}))
         async with push_client(INSIDE, authority=certificate.path, look_up=look_up) as client:
             outcomes = [
@@ -152,14 +155,14 @@ async def test_an_exempt_host_exempts_not_its_address(
 @pytest.mark.parametrize(
     "url",
     [
-        "https://0x7f530101:8443/",
-        "https://2136146177:8443/",
-        "https://127.5439745:8443/",
-        "https://0177.0123.01.01:8443/",
+        f"https://{NUMBER:#x}:8443/",
+        f"https://{NUMBER}:8443/",
+        f"https://127.{NUMBER % 2**24}:8443/",
+        "https://0177.0.0.01:8443/",
         "https://0:8443/",
         "https://[fe80::1%25lo]:8443/",
-        "https://user@127.83.1.1:8443/",
-        "https://push.example:8443@127.83.1.1:8443/",
+        f"https://user@{INSIDE}:8443/",
+        f"https://push.example:8443@{INSIDE}:8443/",
     ],
 )
 async def test_odd_notations_of_an_address_are_no_endpoints(inside: WebhookSink, url: str) -> None:
@@ -168,7 +171,9 @@ async def test_odd_notations_of_an_address_are_no_endpoints(inside: WebhookSink,
     assert inside.connections == 0
 
 
-@pytest.mark.parametrize("host", ["0x7f530101", "2136146177", "127.5439745", "fe80::1%lo"])
+@pytest.mark.parametrize(
+    "host", [f"{NUMBER:#x}", f"{NUMBER}", f"127.{NUMBER % 2**24}", "fe80::1%lo"]
+)
 async def test_they_are_not_dialled_either(inside: WebhookSink, host: str) -> None:
     """Were one in the store all the same."""
     endpoint = Endpoint(scheme="https", host=host, port=8443, path="/")
@@ -235,8 +240,8 @@ async def test_look_ups_that_do_not_end_leave_the_rest_unblamed() -> None:
 
 
 async def test_only_the_first_of_many_addresses_are_dialled() -> None:
-    addresses = [f"127.83.2.{number}" for number in range(1, 100)]
-    with webhook_sink(address="127.83.2.99", port=0) as sink:
+    addresses = [f"{OWN_NET}.{number}" for number in range(101, 200)]
+    with webhook_sink(address=f"{OWN_NET}.199") as sink:
         url = f"http://many.example:{sink.port}/"
         look_up: Callable[[str], Awaitable[Sequence[str]]] = names(many=addresses)
         async with push_client("many.example", look_up=look_up, limits=LIMITS) as client:

@@ -22,6 +22,7 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.push_client import (
     LIMITS,
     LOOPBACK,
+    OWN_NET,
     SettableClock,
     names,
     push_client,
@@ -282,10 +283,10 @@ async def test_the_next_address_is_dialled_where_the_first_one_does_not_listen(
     tmp_path: Path,
 ) -> None:
     certificate = make_certificate(tmp_path / "tls", names=("two.example",))
-    look_up = names(two=["127.83.0.9", "127.83.0.1"])
-    with webhook_sink(certificate, address="127.83.0.1", port=8443) as sink:
+    look_up = names(two=[f"{OWN_NET}.9", f"{OWN_NET}.3"])
+    with webhook_sink(certificate, address=f"{OWN_NET}.3", port=8443) as sink:
         async with push_client(
-            "127.83.0.0/16", authority=certificate.path, look_up=look_up, limits=LIMITS
+            f"{OWN_NET}.0/24", authority=certificate.path, look_up=look_up, limits=LIMITS
         ) as client:
             answer = await client.post(request_to("https://two.example:8443/"))
 
