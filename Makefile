@@ -41,7 +41,35 @@ lock: .venv/.development  ## resolve pyproject.toml again
 	  --no-emit-index-url --no-emit-find-links --group dev pyproject.toml -o requirements-dev.lock
 
 # Modules without I/O: every branch is covered by tests/unit.
-PURE := shared/jmap/*,shared/web_push/*,shared/log/event.py,shared/log/cursor.py,shared/log/subjects.py,shared/log/verdict.py,services/gateway/push_connection.py,services/gateway/deadlines.py,services/gateway/event_source_query.py,services/gateway/frames.py,services/gateway/admission.py,services/gateway/websocket_messages.py,services/dispatcher/append/request.py,services/dispatcher/append/rounds.py,services/dispatcher/append/in_hand.py,services/dispatcher/methods/*,services/dispatcher/capabilities.py,services/dispatcher/types/contacts.py,services/dispatcher/types/jscontact.py,services/webhooks/answers.py,services/webhooks/messages.py,services/webhooks/position.py,services/webhooks/health.py,services/webhooks/breaker.py,services/webhooks/slots.py
+PURE_MODULES := \
+  services/dispatcher/append/in_hand.py \
+  services/dispatcher/append/request.py \
+  services/dispatcher/append/rounds.py \
+  services/dispatcher/capabilities.py \
+  services/dispatcher/methods/* \
+  services/dispatcher/types/contacts.py \
+  services/dispatcher/types/jscontact.py \
+  services/gateway/admission.py \
+  services/gateway/deadlines.py \
+  services/gateway/event_source_query.py \
+  services/gateway/frames.py \
+  services/gateway/push_connection.py \
+  services/gateway/websocket_messages.py \
+  services/webhooks/answers.py \
+  services/webhooks/breaker.py \
+  services/webhooks/health.py \
+  services/webhooks/messages.py \
+  services/webhooks/position.py \
+  services/webhooks/recent_events.py \
+  services/webhooks/slots.py \
+  shared/jmap/* \
+  shared/log/cursor.py \
+  shared/log/event.py \
+  shared/log/subjects.py \
+  shared/log/verdict.py \
+  shared/web_push/*
+COMMA := ,
+PURE := $(subst $() ,$(COMMA),$(strip $(PURE_MODULES)))
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

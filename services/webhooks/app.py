@@ -14,6 +14,7 @@ from services.webhooks.breaker import Breaker
 from services.webhooks.deliverer import Deliverer
 from services.webhooks.merging import Merger
 from services.webhooks.push_client import PushClient, client_tls, open_push_client
+from services.webhooks.recent_events import RecentEvents
 from services.webhooks.sender import Client, Sender
 from services.webhooks.settings import ServerSettings, WebhookSettings
 from services.webhooks.signing_keys import SigningKeys
@@ -37,6 +38,7 @@ from shared.web_push.vapid import VapidSigner
 
 _log = logging.getLogger(__name__)
 
+_RECENT_ACCOUNTS = 10_000
 _COUNT_SECONDS = 15.0
 
 
@@ -68,15 +70,17 @@ class Webhooks:
             clock,
             metrics,
         )
+        recent = RecentEvents(_RECENT_ACCOUNTS)
         teller = Teller(
             resources.log.reader,
+            recent,
             sender,
             Breaker(secrets.SystemRandom().random),
             settings,
             clock,
         )
         self._deliverer = Deliverer(pool, teller, settings, clock, metrics)
-        self._merger = Merger(pool, resources.log.bus, self._deliverer.wake, metrics)
+        self._merger = Merger(pool, resources.log.bus, recent, self._deliverer.wake, metrics)
         self._verifier = Verifier(
             pool,
             sender,

@@ -74,9 +74,11 @@ class Deliverer:
                     polled_at = self._clock.monotonic()
                     groups.append(Group.TROUBLED)
                 for group in groups:
+                    # From before the claim: whoever takes over counts from a later time.
+                    leased_until = self._clock.monotonic() + self._settings.lease_seconds
                     for lane in await self._claim(group):
                         self._slots.take(lane.id, lane.origin, group)
-                        tasks.create_task(self._look(lane))
+                        tasks.create_task(self._look(lane, leased_until))
                 self._report()
                 try:
                     async with asyncio.timeout(_POLL_SECONDS):
@@ -121,11 +123,11 @@ class Deliverer:
         for group, size in self._slots.sizes().items():
             self._metrics.set(Metric.WEBHOOKS_IN_FLIGHT, size, group=group)
 
-    async def _look(self, lane: ClaimedLane) -> None:
+    async def _look(self, lane: ClaimedLane, leased_until: float) -> None:
         began_at = self._clock.now()
         slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._turn_slow, lane.id)
         try:
-            telling = await self._teller.tell(lane, began_at)
+            telling = await self._teller.tell(lane, leased_until)
         except UnsealError:
             _log.error(
                 "webhook_secret_unreadable",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import asyncpg
 
+from services.webhooks.recent_events import RecentEvents
 from shared.bus.connection import Bus, BusUnavailableError
 from shared.bus.jetstream import JetStream, JetStreamError
 from shared.log.durable_reader import DurableReader
@@ -25,9 +26,15 @@ class Merger:
     """Any number of them share the work; `merged` is called when a lane may have become due."""
 
     def __init__(
-        self, pool: asyncpg.Pool, bus: Bus, merged: Callable[[], None], metrics: Metrics
+        self,
+        pool: asyncpg.Pool,
+        bus: Bus,
+        recent: RecentEvents,
+        merged: Callable[[], None],
+        metrics: Metrics,
     ) -> None:
         self._pool = pool
+        self._recent = recent
         self._merged = merged
         self._metrics = metrics
         self._reader = DurableReader(bus, JetStream(bus), CONSUMER, self._make_up)
@@ -58,6 +65,7 @@ class Merger:
     async def _take(self, events: Sequence[tuple[str, StoredEvent]]) -> None:
         newest: dict[tuple[str, str], int] = {}
         for account_id, stored in events:
+            self._recent.add(account_id, stored)
             for type_name in stored.event.changed:
                 key = (account_id, type_name)
                 newest[key] = max(stored.sequence, newest.get(key, 0))

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 import msgspec
 
 from services.webhooks.answers import Answer, Outcome
 from services.webhooks.breaker import Breaker
 from services.webhooks.position import Position, completed_by
+from services.webhooks.recent_events import RecentEvents
 from services.webhooks.sender import OpenedRecipient, Sender
 from services.webhooks.settings import WebhookSettings
 from shared.jmap.state_change import Changed, encode_state_change, parts_of
 from shared.log.batched_reader import ReaderOfLog
+from shared.log.reader import Snapshot
 from shared.runtime.clock import Clock
 from shared.store.lanes import Attempt, ClaimedLane
 
@@ -47,26 +48,25 @@ class Teller:
     def __init__(
         self,
         reader: ReaderOfLog,
+        recent: RecentEvents,
         sender: Sender,
         breaker: Breaker,
         settings: WebhookSettings,
         clock: Clock,
     ) -> None:
         self._reader = reader
+        self._recent = recent
         self._sender = sender
         self._breaker = breaker
         self._settings = settings
         self._clock = clock
 
-    async def tell(self, lane: ClaimedLane, began_at: datetime) -> Telling:
-        """Find the newest difference, and send it."""
+    async def tell(self, lane: ClaimedLane, leased_until: float) -> Telling:
+        """Find the newest difference, and send it, until the lease ends (monotonic seconds)."""
         position = Position(lane.cursor, lane.told)
         if not lane.is_live:
             return put_off(lane, _ENDED_SECONDS)
-        async with asyncio.timeout(_READ_SECONDS_MAX):
-            snapshot = await self._reader.read(
-                lane.accounts, after=lane.cursor, fence=max(lane.target, position.fence)
-            )
+        snapshot = await self._read(lane, max(lane.target, position.fence))
         sequences = {name: stored.sequence for name, stored in snapshot.events.items()}
         changed = position.difference(snapshot.events, lane.types)
         if not changed:
@@ -74,11 +74,18 @@ class Teller:
         wait = self._breaker.seconds_to_wait(lane.origin, self._clock.monotonic())
         if wait:
             return put_off(lane, wait)
-        round_ = _Round(lane, position, sequences, snapshot.up_to, began_at)
+        round_ = _Round(lane, position, sequences, snapshot.up_to, leased_until)
         try:
             return await self._send(round_, changed)
         finally:
             self._breaker.gave_up(lane.origin)
+
+    async def _read(self, lane: ClaimedLane, fence: int) -> Snapshot:
+        recent = self._recent.whole(lane.accounts, fence)
+        if recent is not None:
+            return Snapshot({lane.accounts[0]: recent}, fence)
+        async with asyncio.timeout(_READ_SECONDS_MAX):
+            return await self._reader.read(lane.accounts, after=lane.cursor, fence=fence)
 
     async def _send(self, round_: "_Round", changed: Changed) -> Telling:
         """All parts, one after the other, for as long as they are taken and the lease holds."""
@@ -111,8 +118,8 @@ class Teller:
 
     def _is_leased(self, round_: "_Round") -> bool:
         """A request begun now ends before somebody else may begin one."""
-        held = (self._clock.now() - round_.began_at).total_seconds()
-        return held + self._settings.answer_seconds_max < self._settings.lease_seconds
+        ends = self._clock.monotonic() + self._settings.answer_seconds_max
+        return ends < round_.leased_until
 
     def _note_origin(self, origin: str, answer: Answer) -> None:
         if answer.outcome in _UNREACHED:
@@ -126,7 +133,7 @@ class _Round(msgspec.Struct, frozen=True):
     position: Position
     sequences: Mapping[str, int]
     up_to: int
-    began_at: datetime
+    leased_until: float  # monotonic seconds
 
 
 def put_off(lane: ClaimedLane, seconds: float) -> Telling:
