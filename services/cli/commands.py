@@ -6,6 +6,7 @@ from services.cli.admin import account, grant, token, user
 from services.cli.maintenance import apply_migrations, rebuild_log
 from services.cli.processes import run_dispatcher, run_gateway, run_webhooks
 from services.cli.run import run
+from services.cli.subscriptions import subscription
 from services.cli.up import up as run_everything
 from services.cli.vapid import vapid
 
@@ -21,6 +22,7 @@ for name, group in (
     ("token", token),
     ("account", account),
     ("grant", grant),
+    ("subscription", subscription),
     ("vapid", vapid),
     ("log", log),
 ):

@@ -13,6 +13,7 @@ from shared.bus.connection import BusUnavailableError, ServerTooOldError, open_b
 from shared.bus.control import ControlMessage, send_control
 from shared.runtime.errors import CouldNotStartError
 from shared.store.credentials import UnknownScopeError, UnknownTokenError
+from shared.store.lane_admin import UnknownSubscriptionError
 from shared.store.migrate import require_migrations
 from shared.store.people import NameTakenError, OwnerNeededError, UnknownNameError
 from shared.store.pool import open_pool
@@ -26,6 +27,7 @@ _REFUSALS = (
     OwnerNeededError,
     UnknownNameError,
     UnknownScopeError,
+    UnknownSubscriptionError,
     UnknownTokenError,
 )
 

@@ -1,6 +1,6 @@
 """What a command prints: JSON for programs, a line or a table for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import typer
@@ -20,3 +20,11 @@ def show(facts: Mapping[str, str], *, as_json: bool, title: str) -> None:
         table.add_row(name, value)
     # A key that is cut off, or in two lines, cannot be copied; the terminal may wrap it.
     Console(soft_wrap=True, width=_WIDTH_MAX).print(table)
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Several things of a kind, for people."""
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=True).print(table)

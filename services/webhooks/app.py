@@ -1,6 +1,7 @@
 """The deliverer put together: its resources and its loops."""
 
 import asyncio
+import gc
 import logging
 import secrets
 import ssl
@@ -143,6 +144,13 @@ def open_client(
     return open_push_client(policy.exemptions, settings.client, tls=tls, clock=clock)
 
 
+def collect_garbage_seldom() -> None:
+    """A look makes hundreds of objects and no cycles: the collector took a sixth of its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
 async def run(
     server: ServerSettings,
     settings: WebhookSettings,
@@ -173,6 +181,8 @@ async def run(
         await listen_control(log.bus, webhooks.receive_control)
         checks = {"log": webhooks.check, "postgres": lambda: pool.fetchval("SELECT 1")}
         app = Starlette(routes=health_routes(checks, draining, metrics))
+
+        collect_garbage_seldom()
 
         async def run_until_drained() -> None:
             await webhooks.run(draining)

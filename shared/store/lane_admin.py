@@ -53,7 +53,7 @@ class UnknownSubscriptionError(LookupError):
 
 _VIEW = """
     SELECT s.id, users.name AS "user", device_client_id, types, cursor, target, behind_since,
-        CASE WHEN due_at = 'infinity' THEN NULL ELSE due_at END AS due_at, failures,
+        due_at, failures,
         failing_since, window_ms, attempts, s.created_at, verification_started_at, verified_at,
         ends_at, has_keys AS is_encrypted, last.outcome AS last_outcome,
         last.at AS last_attempt_at,
@@ -94,6 +94,20 @@ async def read_attempts(executor: Executor, subscription_id: str) -> list[Attemp
         subscription_id,
     )
     return [AttemptView(**row) for row in rows]
+
+
+async def read_sealed(executor: Executor, subscription_id: str) -> tuple[bytes, bytes]:
+    """The sealed endpoint and its wrapped key. Raises UnknownSubscriptionError."""
+    row = await executor.fetchrow(
+        """
+        SELECT sealed, wrapped FROM push_subscriptions
+        JOIN push_subscription_keys ON subscription_id = id WHERE id = $1
+        """,
+        subscription_id,
+    )
+    if row is None:
+        raise UnknownSubscriptionError(subscription_id)
+    return row["sealed"], row["wrapped"]
 
 
 async def pause_lane(pool: asyncpg.Pool, subscription_id: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import aiohttp
 import uvloop
 
-from services.webhooks.app import WebhookResources, Webhooks, open_client
+from services.webhooks.app import WebhookResources, Webhooks, collect_garbage_seldom, open_client
 from services.webhooks.settings import WebhookSettings
 from shared.log.open_log import open_shared_log
 from shared.runtime.clock import SystemClock
@@ -108,6 +108,7 @@ async def worker(dsn: str, nats_url: str, secret_key: str, settings: dict[str, A
             )
         )
         await _line()
+        collect_garbage_seldom()
         began = time.process_time()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(webhooks.run(draining))
