@@ -229,7 +229,8 @@ def test_two_readers_of_a_url_that_is_taken_see_one_host(parts: list[str]) -> No
         dialled = URL(endpoint.url, encoded=True)  # as the HTTP client reads it
         assert (dialled.raw_host, dialled.port) == (endpoint.host, endpoint.port)
         # yarl leaves out a query that is empty.
-        path = endpoint.path.removesuffix("?")
+        path = endpoint.path
+        path = path if "?" in path[:-1] else path.removesuffix("?")
         assert (dialled.scheme, dialled.raw_path_qs) == (endpoint.scheme, path)
 
 
