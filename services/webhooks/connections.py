@@ -65,6 +65,10 @@ class BoundedHandler(ResponseHandler):
             self.force_close()
         super().set_response_params(**params)  # type: ignore[arg-type]
 
+    def is_connected(self) -> bool:
+        """Asked before it is used again: an answer that came unasked would be the next one's."""
+        return not len(self) and super().is_connected()
+
     def data_received(self, data: bytes) -> None:
         left = self._octets_left
         self._octets_left -= len(data)

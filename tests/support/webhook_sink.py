@@ -76,6 +76,7 @@ class Behaviour:
     body: bytes = b""
     delay_seconds: float = 0.0
     extra: bytes = b""  # sent behind the answer, as if to answer the next request
+    extra_delay_seconds: float = 0.0
 
 
 OK = Behaviour()
@@ -207,7 +208,12 @@ async def _answer(
     await asyncio.sleep(behaviour.delay_seconds)
     match behaviour.manner:
         case Manner.ANSWER:
-            writer.write(_head(behaviour, len(behaviour.body)) + behaviour.body + behaviour.extra)
+            answer = _head(behaviour, len(behaviour.body)) + behaviour.body
+            if behaviour.extra_delay_seconds:
+                writer.write(answer)
+                await asyncio.sleep(behaviour.extra_delay_seconds)
+                answer = b""
+            writer.write(answer + behaviour.extra)
             await writer.drain()
             return behaviour.headers.get("Connection") != "close"
         case Manner.BOMB:
