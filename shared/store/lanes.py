@@ -319,6 +319,7 @@ _ATTEMPTS = """
         $6::int[], $7::int[], $8::bigint[], $9::bytea[])
         AS given (subscription_id, place, at, kind, outcome, status, milliseconds, cursor, answer)
     JOIN push_subscriptions ON push_subscriptions.id = given.subscription_id
+    ORDER BY given.subscription_id, given.place
     ON CONFLICT (subscription_id, place) DO UPDATE SET at = excluded.at, kind = excluded.kind,
         outcome = excluded.outcome, status = excluded.status,
         milliseconds = excluded.milliseconds, cursor = excluded.cursor,

@@ -171,6 +171,7 @@ async def mark_code_given(connection: Connection, subscription_id: str) -> bool:
 async def delete_push_subscriptions(connection: Connection, ids: Collection[str]) -> list[str]:
     """With their keys, lanes and attempts; returns those that were there. In a transaction."""
     await _lock_lanes(connection, ids)
+    await _lock_attempts(connection, ids)
     rows = await connection.fetch(
         "DELETE FROM push_subscriptions WHERE id = ANY ($1) RETURNING id", list(ids)
     )
@@ -199,6 +200,8 @@ async def delete_ended_push_subscriptions(connection: Connection, *, count_max: 
         """,
         count_max,
     )
+    ids = [row["subscription_id"] for row in rows]
+    await _lock_attempts(connection, ids)
     ended = await connection.fetch(
         """
         DELETE FROM push_subscriptions AS s USING vapid_keys AS v
@@ -206,7 +209,7 @@ async def delete_ended_push_subscriptions(connection: Connection, *, count_max: 
             AND (s.ends_at <= now() OR v.retires_at <= now())
         RETURNING s.id
         """,
-        [row["subscription_id"] for row in rows],
+        ids,
     )
     return [row["id"] for row in ended]
 
@@ -264,4 +267,21 @@ async def _lock_lanes(connection: Connection, ids: Collection[str]) -> None:
         ORDER BY subscription_id FOR UPDATE
         """,
         list(ids),
+    )
+
+
+async def _lock_attempts(connection: Connection, ids: Collection[str]) -> None:
+    """They are written without a lane's lock, so whoever deletes locks them in the same order.
+
+    Before the subscriptions themselves, which the writer of a new attempt locks last.
+    """
+    await connection.execute(
+        """
+        SELECT FROM delivery_attempts WHERE subscription_id = ANY ($1)
+        ORDER BY subscription_id, place FOR UPDATE
+        """,
+        list(ids),
+    )
+    await connection.execute(
+        "SELECT FROM push_subscriptions WHERE id = ANY ($1) ORDER BY id FOR UPDATE", list(ids)
     )
