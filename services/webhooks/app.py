@@ -111,10 +111,11 @@ class Webhooks:
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(self._merger.run(), name="merger"),
-                tasks.create_task(self._verifier.run(), name="verifier"),
                 tasks.create_task(self._count(), name="lane_counts"),
             ]
+            verifying = tasks.create_task(self._verifier.run(draining), name="verifier")
             await self._deliverer.run(draining)
+            await verifying
             for loop in loops:
                 loop.cancel()
 

@@ -84,6 +84,10 @@ class Sender:
         key = self._vault.unwrap(recipient.wrapped_key, recipient.id)
         return OpenedRecipient(recipient, unseal_endpoint(key, recipient.id, recipient.sealed), key)
 
+    async def load_key(self, recipient: Recipient) -> None:
+        """So that `send` need not. Raises as it does."""
+        await self._keys.key(recipient.vapid_key_id)
+
     async def send(
         self, opened: OpenedRecipient, payload: bytes, *, kind: str, may_repeat: bool
     ) -> Answer:

@@ -57,10 +57,10 @@ class Verifier:
     def wake(self) -> None:
         self._wanted.set()
 
-    async def run(self) -> None:
-        """Until cancelled; then a request that is under way is broken off, and not repeated."""
+    async def run(self, draining: asyncio.Event) -> None:
+        """Until `draining`, and what was begun has ended: nobody may ask again."""
         async with asyncio.TaskGroup() as tasks:
-            while True:
+            while not draining.is_set():
                 self._wanted.clear()
                 for recipient in await self._claim():
                     self._free -= 1
@@ -83,6 +83,7 @@ class Verifier:
     async def _verify(self, recipient: Recipient) -> None:
         try:
             opened = self._sender.open(recipient)
+            await _keep_trying(lambda: self._sender.load_key(recipient))  # while nothing was sent
             at = self._clock.now()
             body = msgspec.json.encode(PushVerification(recipient.id, opened.endpoint.code))
             answer = await self._sender.send(opened, body, kind="verification", may_repeat=False)
@@ -112,13 +113,13 @@ class Verifier:
             self._verified()
 
 
-async def _keep_trying(write: Callable[[], Awaitable[object]]) -> None:
-    """What the endpoint said is not asked again, so it is written once PostgreSQL is back."""
+async def _keep_trying(work: Callable[[], Awaitable[object]]) -> None:
+    """The endpoint is not asked again, so what it takes waits until PostgreSQL is back."""
     while True:
         try:
-            await write()
+            await work()
         except POSTGRES_ERRORS as error:
-            _log.warning("webhook_verification_unwritten", extra={"error": repr(error)})
+            _log.warning("webhook_verification_postponed", extra={"error": repr(error)})
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return
