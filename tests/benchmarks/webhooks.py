@@ -24,10 +24,22 @@ from shared.log.open_log import open_shared_log
 from shared.runtime.clock import SystemClock
 from shared.runtime.metrics import Metrics
 from shared.store.pool import open_pool
+from shared.web_push.content_encryption import encrypt
 from shared.web_push.sealing import Vault
 from shared.web_push.settings import WebhookPolicySettings
+from shared.web_push.subscription_keys import parse_subscription_keys
+from tests.support.webhook_sink import Subscriber
 from tests.support.webhooks import LOOPBACK
 
+PAYLOAD = json.dumps(
+    {"@type": "StateChange", "changed": {"a" * 22: {"Email": "s1", "Mailbox": "s1"}}}
+).encode()
+HEADERS = {  # as long as ours
+    "Content-Type": "application/json",
+    "TTL": "604800",
+    "Urgency": "normal",
+    "Authorization": f"vapid t={'x' * 250}, k={'y' * 87}",
+}
 _ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -70,17 +82,17 @@ async def sink(origins: int) -> None:
         times.clear()
 
 
-async def bare(
-    ports: list[int], count: int, body: str, headers: dict[str, str], at_once: int
-) -> None:
-    """So many requests, `at_once` under way, to all ports in turn."""
+async def bare(ports: list[int], count: int, *, is_encrypted: bool, at_once: int) -> None:
+    """So many requests, `at_once` under way, to all ports in turn; encrypted one by one."""
+    keys = parse_subscription_keys(**Subscriber().keys)
     waiting = (f"http://127.0.0.1:{ports[n % len(ports)]}/w{n}" for n in range(count))
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def post() -> None:
             for url in waiting:
-                async with session.post(url, data=body, headers=headers) as answer:
+                body = encrypt(PAYLOAD, keys) if is_encrypted else PAYLOAD
+                async with session.post(url, data=body, headers=HEADERS) as answer:
                     await answer.read()
 
         await _line()
@@ -122,6 +134,6 @@ async def _line() -> str:
 
 
 if __name__ == "__main__":
-    kinds = {"sink": sink, "bare": bare, "worker": worker}
     os.setpgrp()
-    uvloop.run(kinds[sys.argv[1]](**json.loads(sys.argv[2])))  # type: ignore[operator]
+    work: Any = {"sink": sink, "bare": bare, "worker": worker}[sys.argv[1]]
+    uvloop.run(work(**json.loads(sys.argv[2])))
