@@ -1,8 +1,10 @@
 """From the Authorization header to a Credential."""
 
+import asyncio
 import base64
 import binascii
 from collections import OrderedDict
+from weakref import WeakValueDictionary
 
 import asyncpg
 import msgspec
@@ -67,6 +69,7 @@ class Authenticator:
         self._clock = clock
         self._issuer = issuer
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
+        self._looking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._generation = 0
 
     async def authenticate(self, header: str | None, *, scope: str = "jmap") -> Credential:
@@ -88,18 +91,28 @@ class Authenticator:
                 del self._cache[token]
 
     async def _credential(self, token: str) -> Credential | None:
-        now = self._clock.monotonic()
+        entry = self._remembered(token)
+        if entry is None:
+            looking = self._looking.setdefault(token, asyncio.Lock())
+            async with looking:  # a busy client asks many times at once, when its entry ends
+                entry = self._remembered(token) or await self._look_up(token)
+        return entry.credential
+
+    def _remembered(self, token: str) -> _Entry | None:
         entry = self._cache.get(token)
-        if entry is not None and entry.until > now:
-            return entry.credential
+        return entry if entry is not None and entry.until > self._clock.monotonic() else None
+
+    async def _look_up(self, token: str) -> _Entry:
+        now = self._clock.monotonic()
         generation = self._generation
         if self._issuer is not None and looks_like_jwt(token):
             credential = await self._issuer.find(self._pool, token)
         else:
             credential = await find_credential(self._pool, token)
+        entry = _Entry(now + CACHE_SECONDS, credential)
         if generation == self._generation:
-            self._remember(token, _Entry(now + CACHE_SECONDS, credential))
-        return credential
+            self._remember(token, entry)
+        return entry
 
     def _remember(self, token: str, entry: _Entry) -> None:
         self._cache.pop(token, None)

@@ -83,7 +83,11 @@ def _shown(key: str, value: object) -> object:
 
 
 def _redacted(text: str) -> str:
-    return _BEARER.sub(rf"\1 {_HIDDEN}", _CREDENTIALS_OF_URL.sub(f"{_HIDDEN}@", text))
+    if "://" in text:
+        text = _CREDENTIALS_OF_URL.sub(f"{_HIDDEN}@", text)
+    if " " in text:
+        text = _BEARER.sub(rf"\1 {_HIDDEN}", text)
+    return text
 
 
 class _LineHandler(logging.Handler):

@@ -5,12 +5,14 @@ Pure code returns outcomes; adapters count them here. Each composition root make
 
 from enum import StrEnum
 from types import MappingProxyType
-from typing import assert_never
+from typing import Any, TypeVar, assert_never, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+Child = TypeVar("Child", Counter, Gauge, Histogram)
 
 
 class Metric(StrEnum):
@@ -157,6 +159,7 @@ class Metrics:
         self._counters: dict[Metric, Counter] = {}
         self._gauges: dict[Metric, Gauge] = {}
         self._histograms: dict[Metric, Histogram] = {}
+        self._labelled: dict[tuple[Metric, tuple[tuple[str, str], ...]], Any] = {}
         for metric, (kind, meaning, labels) in _DECLARED.items():
             match kind:
                 case _Kind.COUNTER:
@@ -175,18 +178,25 @@ class Metrics:
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
-        counter = self._counters[metric]
-        (counter.labels(**labels) if labels else counter).inc(amount)
+        self._child(metric, self._counters[metric], labels).inc(amount)
 
     def set(self, metric: Metric, value: float, **labels: str) -> None:
         """Set a gauge."""
-        gauge = self._gauges[metric]
-        (gauge.labels(**labels) if labels else gauge).set(value)
+        self._child(metric, self._gauges[metric], labels).set(value)
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         """Put a value into a histogram."""
-        histogram = self._histograms[metric]
-        (histogram.labels(**labels) if labels else histogram).observe(value)
+        self._child(metric, self._histograms[metric], labels).observe(value)
+
+    def _child(self, metric: Metric, parent: Child, labels: dict[str, str]) -> Child:
+        """Remembered: to find it by its labels costs more than to count."""
+        if not labels:
+            return parent
+        key = (metric, tuple(labels.items()))
+        child = self._labelled.get(key)
+        if child is None:
+            child = self._labelled[key] = parent.labels(**labels)
+        return cast("Child", child)
 
     def text(self) -> bytes:
         """What `/metrics` answers, of CONTENT_TYPE."""

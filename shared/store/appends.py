@@ -169,20 +169,24 @@ async def read_states(
 async def settle_keys(
     pool: asyncpg.Pool, cursors: Mapping[tuple[str, str], str]
 ) -> dict[tuple[str, str], str]:
-    """Keep each key's cursor, unless it has one: returns the cursors that it has from now on."""
+    """Keep each key's cursor, unless it has one; returns those that they have from now on.
+
+    It does not wait for the disk: whoever asks for one that was lost finds another that is as good.
+    """
     rows = await pool.fetch(
         """
         UPDATE append_keys SET cursor = coalesce(append_keys.cursor, given.cursor)
         FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
               AS given (user_id, key, cursor)) AS given
         WHERE append_keys.user_id = given.user_id AND append_keys.key = given.key
-        RETURNING append_keys.user_id, append_keys.key, append_keys.cursor
+        RETURNING append_keys.user_id, append_keys.key, append_keys.cursor,
+                  set_config('synchronous_commit', 'off', true)
         """,
         [user_id for user_id, _ in cursors],
         [key for _, key in cursors],
         list(cursors.values()),
     )
-    return {(user_id, key): cursor for user_id, key, cursor in rows}
+    return {(user_id, key): cursor for user_id, key, cursor, _ in rows}
 
 
 async def forget_keys(pool: asyncpg.Pool, *, older_than: timedelta, keys_max: int) -> int:

@@ -95,25 +95,22 @@ async def mark_published(
     pool: asyncpg.Pool, sequences: dict[int, int], *, stream: str, epoch: str
 ) -> None:
     """Row id -> sequence of the event that covers it; also moves the highest known sequence."""
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(
-            """
+    await pool.execute(
+        """
+        WITH marked AS (
             UPDATE outbox SET published_at = now(), sequence = done.sequence
             FROM unnest($1::bigint[], $2::bigint[]) AS done (id, sequence)
             WHERE outbox.id = done.id
-            """,
-            list(sequences),
-            list(sequences.values()),
         )
-        await connection.execute(
-            """
-            UPDATE logs SET highest_sequence = greatest(highest_sequence, $3)
-            WHERE stream = $1 AND epoch = $2
-            """,
-            stream,
-            epoch,
-            max(sequences.values()),
-        )
+        UPDATE logs SET highest_sequence = greatest(highest_sequence, $5)
+        WHERE stream = $3 AND epoch = $4
+        """,
+        list(sequences),
+        list(sequences.values()),
+        stream,
+        epoch,
+        max(sequences.values()),
+    )
 
 
 async def forget_published(pool: asyncpg.Pool, *, older_than: timedelta) -> int:

@@ -1,5 +1,6 @@
 """Credentials against a real database: tokens, JWTs, what is cached and what is dropped."""
 
+import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -85,6 +86,19 @@ async def test_what_is_cached_is_forgotten_without_a_message(postgres_dsn: str) 
         clock.at = 2.0
         with pytest.raises(AuthenticationError):
             await authenticator.authenticate(f"Bearer {token}")
+
+
+async def test_who_asks_many_times_at_once_is_looked_up_once(postgres_dsn: str) -> None:
+    """Or the end of a busy client's entry would take every connection of the pool."""
+    async with open_pool(postgres_dsn) as pool:
+        await add_user(pool, "ada")
+        token_id, token = await issue_token(pool, "ada")
+        authenticator = Authenticator(pool, clock=SystemClock())
+        found = await asyncio.gather(
+            *(authenticator.authenticate(f"Bearer {token}") for _ in range(50))
+        )
+        assert {credential.id for credential in found} == {token_id}
+        assert pool.get_size() == 1
 
 
 async def test_an_expired_token_is_unknown(postgres_dsn: str) -> None:
