@@ -63,9 +63,10 @@ class Webhooks:
         self._pool = pool = resources.pool
         self._metrics = metrics = resources.metrics
         settings, clock = resources.settings, resources.clock
+        self._keys = SigningKeys(pool, resources.vault)
         sender = Sender(
             resources.client,
-            SigningKeys(pool, resources.vault),
+            self._keys,
             VapidSigner(settings.contact),
             resources.vault,
             clock,
@@ -95,6 +96,8 @@ class Webhooks:
         """Call it for each control message."""
         if message.webhooks_due:
             self.wake()
+        if message.vapid_key_changed or message.subscriptions_ended:
+            self._keys.forget()
 
     def wake(self) -> None:
         """Look at the subscriptions and lanes now."""

@@ -38,6 +38,18 @@ class Position(msgspec.Struct, frozen=True):
                 found[account_id] = states
         return found
 
+    def superset(
+        self, events: Mapping[str, StoredEvent], types: Collection[str] | None
+    ) -> dict[str, dict[str, str]]:
+        """The accounts of `difference` with all their states, so that it may replace what was told.
+
+        RFC 8030 section 5.4 drops an undelivered message whole for a later one of its topic, which
+        may itself have replaced another: nothing less than everything is sure to be enough.
+        """
+        changed = self.difference(events, types)
+        all_told = Position(0)
+        return all_told.difference({name: events[name] for name in changed}, types)
+
     def after_telling(
         self, account_ids: Collection[str], sequences: Mapping[str, int]
     ) -> "Position":

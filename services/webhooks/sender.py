@@ -1,5 +1,6 @@
 """One message to one endpoint: encrypted, signed, sent, counted."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -37,9 +38,13 @@ class OpenedRecipient(msgspec.Struct, frozen=True):
     key: SealingKey
 
     @property
+    def is_encrypted(self) -> bool:
+        return self.endpoint.p256dh is not None
+
+    @property
     def octets_max(self) -> int | None:
         """Of a payload; an encrypted one must fit into a single record (RFC 8291 section 4)."""
-        return None if self.endpoint.p256dh is None else PLAINTEXT_OCTETS_MAX
+        return PLAINTEXT_OCTETS_MAX if self.is_encrypted else None
 
     def attempt(
         self, number: int, kind: str, answer: Answer, *, at: datetime, cursor: int
@@ -58,6 +63,19 @@ class OpenedRecipient(msgspec.Struct, frozen=True):
             cursor=cursor,
             sealed_answer=self.key.seal(said, purpose=purpose) if said else None,
         )
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """A message in clear. `may_repeat`: it does no harm to send it twice.
+
+    `replaces`: the accounts that it says everything of, so that a push service may drop what it
+    holds of the same ones.
+    """
+
+    payload: bytes
+    kind: str  # verification or push
+    may_repeat: bool
+    replaces: Sequence[str] | None = None
 
 
 class Sender:
@@ -88,10 +106,8 @@ class Sender:
         """So that `send` need not. Raises as it does."""
         await self._keys.key(recipient.vapid_key_id)
 
-    async def send(
-        self, opened: OpenedRecipient, payload: bytes, *, kind: str, may_repeat: bool
-    ) -> Answer:
-        """Whatever the endpoint does; `may_repeat`: it does no harm to send it twice.
+    async def send(self, opened: OpenedRecipient, outgoing: Outgoing) -> Answer:
+        """Whatever the endpoint does.
 
         Raises POSTGRES_ERRORS or SigningKeyGoneError when the signing key cannot be had.
         """
@@ -101,12 +117,21 @@ class Sender:
             keys=_keys_of(opened.endpoint),
             vapid_key=await self._keys.key(opened.recipient.vapid_key_id),
         )
-        options = PushOptions(ttl_seconds=ttl_seconds(opened.recipient.ends_at, now))
-        request = push_request(payload, target, options, signer=self._signer, now=now)
-        answer = await self._client.post(request, may_repeat=may_repeat)
-        self._metrics.count(Metric.WEBHOOK_ATTEMPTS, kind=kind, outcome=answer.outcome)
+        options = PushOptions(
+            ttl_seconds=ttl_seconds(opened.recipient.ends_at, now),
+            topic=self._topic(opened.recipient.id, outgoing.replaces),
+        )
+        request = push_request(outgoing.payload, target, options, signer=self._signer, now=now)
+        answer = await self._client.post(request, may_repeat=outgoing.may_repeat)
+        self._metrics.count(Metric.WEBHOOK_ATTEMPTS, kind=outgoing.kind, outcome=answer.outcome)
         self._metrics.observe(Metric.WEBHOOK_SECONDS, answer.milliseconds / 1000)
         return answer
+
+    def _topic(self, subscription_id: str, account_ids: Sequence[str] | None) -> str | None:
+        """A push service sees it, so it is a keyed hash; it is at most 32 characters (RFC 8030)."""
+        if account_ids is None:
+            return None
+        return self._vault.keyed_hash(" ".join((subscription_id, *account_ids)))
 
 
 def _keys_of(endpoint: Endpoint) -> SubscriptionKeys | None:

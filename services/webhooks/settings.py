@@ -29,6 +29,7 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     origin_at_once_max: Annotated[int, Meta(ge=1)] = 100  # to one scheme, host and port
     verifications_at_once_max: Annotated[int, Meta(ge=1)] = 64
     message_octets_max: Annotated[int, Meta(ge=512)] = 60_000  # a StateChange of more is split
+    topics: bool = False  # let a push service replace what it holds: each message then says all
     contact: str = "mailto:postmaster@localhost"  # `sub` of VAPID: mailto: or https:
     ca: Path | None = None  # PEM file of authorities to trust besides the system's
 

@@ -19,6 +19,10 @@ class SigningKeys:
         self._vault = vault
         self._keys: dict[str, VapidKey] = {}
 
+    def forget(self) -> None:
+        """One may have been destroyed."""
+        self._keys.clear()
+
     async def key(self, key_id: str) -> VapidKey:
         """Raises POSTGRES_ERRORS, UnsealError, SigningKeyGoneError."""
         known = self._keys.get(key_id)

@@ -9,7 +9,7 @@ from services.webhooks.answers import Answer, Outcome
 from services.webhooks.breaker import Breaker
 from services.webhooks.position import Position, completed_by
 from services.webhooks.recent_events import RecentEvents
-from services.webhooks.sender import OpenedRecipient, Sender
+from services.webhooks.sender import OpenedRecipient, Outgoing, Sender
 from services.webhooks.settings import WebhookSettings
 from shared.jmap.state_change import Changed, encode_state_change, parts_of
 from shared.log.batched_reader import ReaderOfLog
@@ -74,7 +74,13 @@ class Teller:
         wait = self._breaker.seconds_to_wait(lane.origin, self._clock.monotonic())
         if wait:
             return put_off(lane, wait)
-        round_ = _Round(lane, position, sequences, snapshot.up_to, leased_until)
+        opened = self._sender.open(lane.recipient)
+        may_replace = self._settings.topics and opened.is_encrypted
+        if may_replace:
+            changed = position.superset(snapshot.events, lane.types)
+        round_ = _Round(
+            lane, opened, position, sequences, snapshot.up_to, leased_until, may_replace
+        )
         try:
             return await self._send(round_, changed)
         finally:
@@ -89,16 +95,23 @@ class Teller:
 
     async def _send(self, round_: "_Round", changed: Changed) -> Telling:
         """All parts, one after the other, for as long as they are taken and the lease holds."""
-        lane, position = round_.lane, round_.position
-        opened = self._sender.open(lane.recipient)
+        lane, opened, position = round_.lane, round_.opened, round_.position
         parts = parts_of(changed, self._octets_max(opened))
+        is_whole = len(parts) == 1
         attempts: list[Attempt] = []
         while parts:
             if not self._is_leased(round_):
                 return Telling(position, attempts, wait_seconds=0.0)
             at = self._clock.now()
             answer = await self._sender.send(
-                opened, encode_state_change(parts[0]), kind="push", may_repeat=True
+                opened,
+                Outgoing(
+                    payload=encode_state_change(parts[0]),
+                    kind="push",
+                    may_repeat=True,
+                    # A part must not replace another one.
+                    replaces=sorted(parts[0]) if round_.may_replace and is_whole else None,
+                ),
             )
             number = lane.attempts + len(attempts)
             attempts.append(opened.attempt(number, "push", answer, at=at, cursor=round_.up_to))
@@ -107,7 +120,7 @@ class Teller:
                 position = position.after_telling(completed_by(parts)[0], round_.sequences)
                 parts = parts[1:]
             elif answer.outcome is Outcome.TOO_LARGE and _states(parts[0]) > 1:
-                parts = [*_halves(parts[0]), *parts[1:]]
+                parts, is_whole = [*_halves(parts[0]), *parts[1:]], False
             else:
                 return Telling(position, attempts, answer)
         return Telling(position.after_all(round_.sequences, round_.up_to), attempts)
@@ -130,10 +143,12 @@ class Teller:
 
 class _Round(msgspec.Struct, frozen=True):
     lane: ClaimedLane
+    opened: OpenedRecipient
     position: Position
     sequences: Mapping[str, int]
     up_to: int
     leased_until: float  # monotonic seconds
+    may_replace: bool
 
 
 def put_off(lane: ClaimedLane, seconds: float) -> Telling:

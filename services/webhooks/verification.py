@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 
 from services.webhooks.answers import Answer, Outcome
-from services.webhooks.sender import OpenedRecipient, Sender
+from services.webhooks.sender import OpenedRecipient, Outgoing, Sender
 from shared.runtime.clock import Clock
 from shared.store.lanes import Recipient, claim_unverified, write_attempts
 from shared.store.pool import POSTGRES_ERRORS
@@ -86,7 +86,8 @@ class Verifier:
             await _keep_trying(lambda: self._sender.load_key(recipient))  # while nothing was sent
             at = self._clock.now()
             body = msgspec.json.encode(PushVerification(recipient.id, opened.endpoint.code))
-            answer = await self._sender.send(opened, body, kind="verification", may_repeat=False)
+            outgoing = Outgoing(payload=body, kind="verification", may_repeat=False)
+            answer = await self._sender.send(opened, outgoing)
             _log.info(
                 "webhook_verification_sent",
                 extra={"subscription": recipient.id, "outcome": answer.outcome},

@@ -3,6 +3,7 @@
 import pytest
 
 from services.webhooks.settings import WebhookSettings
+from shared.web_push.subscription_keys import parse_subscription_keys
 from tests.support.eventually import eventually
 from tests.support.webhook_sink import Behaviour, Manner, WebhookSink
 from tests.support.webhook_told import is_converged, is_failing, is_gone, newest, told
@@ -213,3 +214,30 @@ async def test_a_black_hole_costs_its_own_time_only(bench: WebhookBench, sink: W
         await eventually(lambda: is_failing(bench, hole))
 
     assert (await bench.lane(hole))["failures"] == 1
+
+
+async def test_a_message_that_replaces_others_says_everything(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    """RFC 8030 section 5.4: what is not delivered yet is dropped for a later one of its topic."""
+    user, other = await bench.user(), await bench.user()
+    given = parse_subscription_keys(**sink.subscribe("/a").keys)
+    await bench.subscribe(user, sink.url("/a"), keys=(given.p256dh, given.auth))
+    await bench.subscribe(other, sink.url("/b"))
+
+    async with bench.worker(WebhookSettings(topics=True)):
+        await bench.change(user.account_id, "Email")
+        await eventually(lambda: told(sink, "/a"))
+        await bench.change(user.account_id, "Mailbox")
+        await bench.change(other.account_id)
+        await eventually(lambda: len(told(sink, "/a")) == 2)
+        await eventually(lambda: told(sink, "/b"))
+
+    assert told(sink, "/a") == [
+        {user.account_id: {"Email": "s1"}},
+        {user.account_id: {"Email": "s1", "Mailbox": "s1"}},
+    ]
+    first, second = (post.headers["topic"] for post in sink.posts_to("/a"))
+    assert first == second
+    assert len(first) <= 32
+    assert "topic" not in sink.posts_to("/b")[0].headers  # nobody in between, nothing to replace

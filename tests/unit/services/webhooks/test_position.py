@@ -58,6 +58,15 @@ def test_the_difference_is_what_changed_after_the_cursor() -> None:
     assert Position(0, {"a1": 2}).difference(last_events(log, 2, after=0), None) == {}
 
 
+def test_a_superset_has_every_state_of_the_accounts_that_changed() -> None:
+    log = log_of(("a1", "Email"), ("a2", "Email"), ("a1", "Mailbox"))
+    events = last_events(log, 3, after=2)
+
+    assert Position(2).superset(events, None) == {"a1": {"Email": "s1", "Mailbox": "s3"}}
+    assert Position(2).superset(events, {"Email"}) == {}
+    assert Position(3).superset(last_events(log, 3, after=0), None) == {}
+
+
 def test_what_was_told_beyond_the_cursor_is_kept_until_the_cursor_is_there() -> None:
     told = Position(1).after_telling(["a1"], {"a1": 4, "a2": 5})
 
