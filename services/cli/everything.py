@@ -13,6 +13,7 @@ from services.cli.embedded.servers import Servers
 from services.dispatcher.app import Dispatcher, DispatcherResources
 from services.dispatcher.append.api import AppendApi
 from services.dispatcher.relay import Relay
+from services.dispatcher.remote.settings import MethodServiceSettings
 from services.dispatcher.settings import PushRules
 from services.gateway.app import Gateway, GatewayResources
 from services.gateway.settings import GatewaySettings
@@ -53,6 +54,7 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     jwt: JwtSettings = JwtSettings()
     push: PushRules = PushRules()
     webhooks: WebhookSettings = WebhookSettings()
+    method_services: MethodServiceSettings = MethodServiceSettings()
     log: LogSettings = LogSettings()
 
 
@@ -131,7 +133,9 @@ async def _put_together(
             authenticator=authenticator,
             vault=settings.vault,
             push=settings.push,
+            method_services=settings.method_services,
             committed=relay.wake,
+            follow=relay.follow,
             public_url=settings.public_url,
             clock=clock,
             metrics=metrics,

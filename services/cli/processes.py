@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from services.cli.run import starting
 from services.cli.settings import push_rules_of, settings_of, with_servers_in_use
 from services.dispatcher import app as dispatcher
-from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.remote.settings import MethodServiceSettings
+from services.dispatcher.settings import DispatcherRules, DispatcherSettings
 from services.gateway import app as gateway
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
@@ -33,7 +34,10 @@ async def run_dispatcher(environ: Mapping[str, str]) -> None:
         settings_of(environ, HttpSettings),
         settings_of(environ, JwtSettings),
         vault=vault_of(settings_of(environ, SecretKeySettings)),
-        push=push_rules_of(environ),
+        rules=DispatcherRules(
+            push=push_rules_of(environ),
+            method_services=settings_of(environ, MethodServiceSettings),
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from services.cli.embedded.data_directory import DataDirectory
+from services.dispatcher.remote.settings import METHOD_SERVICE_PREFIX, MethodServiceSettings
 from services.dispatcher.settings import DispatcherSettings, PushRules, PushSubscriptionSettings
 from services.gateway.settings import GatewaySettings
 from services.gateway.settings import ServerSettings as GatewayServerSettings
@@ -49,6 +50,7 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX + "GATEWAY_", GatewaySettings),
     (JWT_PREFIX, JwtSettings),
     (PREFIX + "LOG_", LogSettings),
+    (METHOD_SERVICE_PREFIX, MethodServiceSettings),
     (PREFIX, SecretKeySettings),
     (WEBHOOK_PREFIX, WebhookPolicySettings),
     (WEBHOOK_PREFIX, PushSubscriptionSettings),

@@ -26,6 +26,7 @@ from services.cli.settings import (
     push_rules_of,
     settings_of,
 )
+from services.dispatcher.remote.settings import MethodServiceSettings
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
 from services.webhooks.settings import WebhookSettings
@@ -60,6 +61,7 @@ async def up(environ: Mapping[str, str]) -> None:
             jwt=settings_of(environ, JwtSettings),
             push=push_rules_of(environ),
             webhooks=settings_of(environ, WebhookSettings),
+            method_services=settings_of(environ, MethodServiceSettings),
             log=settings_of(environ, LogSettings),
         )
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+from collections import ChainMap
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
@@ -30,10 +31,13 @@ from services.dispatcher.push_subscriptions import PushSubscriptionMethods
 from services.dispatcher.querying import QueryMethods
 from services.dispatcher.registry import registry_of
 from services.dispatcher.relay import Relay
+from services.dispatcher.remote.changes import Follow
+from services.dispatcher.remote.services import MethodServices
+from services.dispatcher.remote.settings import MethodServiceSettings
 from services.dispatcher.requests import Requests
 from services.dispatcher.routes import Api
 from services.dispatcher.sessions import Sessions
-from services.dispatcher.settings import DispatcherSettings, PushRules
+from services.dispatcher.settings import DispatcherRules, DispatcherSettings, PushRules
 from services.dispatcher.standard import StandardMethods
 from services.dispatcher.subscription_jobs import run_subscription_jobs
 from services.dispatcher.types import blob, contacts, core, principals
@@ -85,6 +89,8 @@ class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
     blob_limits: BlobLimits = BlobLimits()
     capabilities: Sequence[Capability] = ()
     push: PushRules = PushRules()
+    method_services: MethodServiceSettings = MethodServiceSettings()
+    follow: Follow | None = None
     tell: Callable[[ControlMessage], Awaitable[None]] = _tell_nobody
 
 
@@ -105,6 +111,7 @@ class Dispatcher:
             resources.pool, self._capabilities, resources.public_url, resources.clock
         )
         self._tell = resources.tell
+        self._follow = resources.follow
         self._key = ApplicationServerKey(resources.pool, resources.vault, self._capabilities)
         standard = StandardMethods(
             resources.pool, DECLARED_TYPES, limits, resources.committed, self._grants_changed
@@ -126,7 +133,16 @@ class Dispatcher:
         self._resources = resources
         self.type_names = frozenset(name.partition("/")[0] for name in registry)
         self._documents = document_routes(registry, limits)
-        processor = Processor(registry, self._capabilities, limits, resources.metrics)
+        self._services = MethodServices(
+            self._capabilities,
+            registry,
+            resources.method_services,
+            limits=limits,
+            clock=resources.clock,
+            metrics=resources.metrics,
+        )
+        methods = ChainMap(registry, self._services.methods)
+        processor = Processor(methods, self._capabilities, limits, resources.metrics)
         self._requests = Requests(self._sessions, processor, resources.clock)
         self._limits = limits
         guard = Guard(resources.authenticator, resources.clock, resources.metrics)
@@ -165,6 +181,14 @@ class Dispatcher:
                 run_subscription_jobs(self._pool, self._hint), name="subscription_jobs"
             )
             tasks.create_task(self._key.follow(), name="application_server_key")
+            if self._follow is not None:
+                tasks.create_task(
+                    self._services.run(bus, self._pool, self._follow), name="method_services"
+                )
+
+    async def met_services(self) -> None:
+        """Returns when the method services that are there now were found, by `run`."""
+        await self._services.met.wait()
 
     def forget_sessions(self) -> None:
         """Look at the grants again; messages may have been lost."""
@@ -212,7 +236,7 @@ async def run(
     jwt: JwtSettings,
     *,
     vault: Vault,
-    push: PushRules,
+    rules: DispatcherRules,
 ) -> None:
     """`tidings dispatcher`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
     draining, clock, metrics = draining_on_signals(), SystemClock(), Metrics()
@@ -230,8 +254,10 @@ async def run(
                 pool=pool,
                 authenticator=authenticator,
                 vault=vault,
-                push=push,
+                push=rules.push,
+                method_services=rules.method_services,
                 committed=relay.wake,
+                follow=relay.follow,
                 public_url=settings.public_url,
                 clock=clock,
                 metrics=metrics,
@@ -252,6 +278,7 @@ async def run(
                 tasks.create_task(dispatcher.run(log.bus), name="dispatcher"),
                 tasks.create_task(append_api.run(log.bus), name="append_api"),
             ]
+            await dispatcher.met_services()
             await serve(app, listener, http, draining)
             for loop in loops:
                 loop.cancel()

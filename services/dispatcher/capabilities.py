@@ -19,7 +19,8 @@ class Capabilities:
         return urn in self._held
 
     def current(self) -> tuple[Capability, ...]:
-        return tuple(self._held.values())
+        """By name: whenever each came, all dispatchers make the same session of them."""
+        return tuple(self._held[urn] for urn in sorted(self._held))
 
     def put(self, capability: Capability) -> None:
         """Add it, or replace that of its name."""

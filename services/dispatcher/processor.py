@@ -11,9 +11,9 @@ from datetime import datetime
 import msgspec
 
 from services.dispatcher.capabilities import Capabilities
-from services.dispatcher.registry import Answers, Call, Registry
+from services.dispatcher.registry import Answers, Call, Gone, Registry
 from shared.jmap.envelope import Invocation, MethodResponse, Request, Response
-from shared.jmap.errors import MethodError, limit_exceeded, unknown_capability
+from shared.jmap.errors import METHOD_ERRORS, MethodError, limit_exceeded, unknown_capability
 from shared.jmap.references import resolve_references
 from shared.jmap.session import CoreLimits
 from shared.log.event import Cause
@@ -26,13 +26,17 @@ _log = logging.getLogger(__name__)
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who sent a request, and what the log will say about it."""
+    """Who sent a request, and what the log will say about it.
+
+    `gone` None: nobody notices when the client goes.
+    """
 
     credential: Credential
     accounts: Mapping[str, VisibleAccount]
     session_state: str
     request_id: str
     traceparent: str | None
+    gone: Gone | None = None
 
 
 class Processor:
@@ -75,9 +79,11 @@ class Processor:
         )
 
     def _count(self, name: str, answers: Answers) -> None:
-        """By method; a name that nobody has would be a label of the client's making."""
+        """By method; what nobody declared would be a label of somebody else's making."""
         first, arguments = answers[0]
-        outcome = str(arguments["type"]) if first == "error" else "ok"
+        outcome = "ok" if first != "error" else str(arguments["type"])
+        if first == "error" and outcome not in METHOD_ERRORS:
+            outcome = "other"
         method = name if name in self._registry else "unknown"
         self._metrics.count(Metric.METHOD_CALLS, method=method, outcome=outcome)
 
@@ -95,12 +101,14 @@ class Processor:
             arguments = resolve_references(invocation.arguments, responses)
             call = Call(
                 arguments=arguments,
+                call_id=invocation.call_id,
                 using=using,
                 credential=turn.caller.credential,
                 accounts=turn.caller.accounts,
                 created_ids=turn.created_ids,
                 cause=_cause(invocation.name, turn.caller),
                 now=turn.now,
+                gone=turn.caller.gone,
             )
             return await method.handle(call)
         except MethodError as error:

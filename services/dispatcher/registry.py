@@ -13,6 +13,9 @@ from shared.log.event import Cause
 from shared.store.credentials import Credential
 from shared.store.people import VisibleAccount
 
+Gone: TypeAlias = Callable[[], Awaitable[None]]
+"""Returns when nobody waits for the response of a request any more."""
+
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One method call, its references resolved.
@@ -21,12 +24,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     arguments: JsonObject
+    call_id: str
     using: Collection[str]
     credential: Credential
     accounts: Mapping[str, VisibleAccount]
     created_ids: dict[str, str]
     cause: Cause
     now: datetime
+    gone: Gone | None = None
 
     @property
     def user_id(self) -> str:
@@ -63,5 +68,5 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
 Registry: TypeAlias = Mapping[str, Method]
 
 
-def registry_of(*groups: Sequence[Method]) -> Registry:
+def registry_of(*groups: Sequence[Method]) -> dict[str, Method]:
     return {method.name: method for group in groups for method in group}

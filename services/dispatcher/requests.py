@@ -5,6 +5,7 @@ import logging
 import msgspec
 
 from services.dispatcher.processor import Caller, Processor
+from services.dispatcher.registry import Gone
 from services.dispatcher.sessions import Sessions, UserSession
 from shared.jmap.envelope import request_from_json
 from shared.jmap.errors import not_json
@@ -25,7 +26,13 @@ class Requests:
         self._clock = clock
 
     async def answer(
-        self, body: bytes, credential: Credential, *, request_id: str, traceparent: str | None
+        self,
+        body: bytes,
+        credential: Credential,
+        *,
+        request_id: str,
+        traceparent: str | None,
+        gone: Gone | None = None,
     ) -> bytes:
         """The Response as JSON; raises RequestError."""
         try:
@@ -39,6 +46,7 @@ class Requests:
             session_state=session.state,
             request_id=request_id,
             traceparent=traceparent,
+            gone=gone,
         )
         response = await self._processor.process(request, caller, self._clock.now())
         state = await self._state_after(credential, session)

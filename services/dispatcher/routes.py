@@ -1,6 +1,7 @@
 """HTTP to requests and back: session and API; no rules of JMAP."""
 
 import asyncio
+import functools
 import re
 
 from starlette.requests import Request as HttpRequest
@@ -62,6 +63,7 @@ class Api:
             credential,
             request_id=http_request.state.request_id,
             traceparent=traceparent_of(http_request.headers.get("traceparent")),
+            gone=functools.partial(_gone, http_request),
         )
         return Response(answer, headers=_ANSWER, media_type="application/json")
 
@@ -69,6 +71,12 @@ class Api:
 async def _well_known(_: HttpRequest) -> Response:
     headers = {**_NO_CACHE, "Access-Control-Allow-Origin": "*"}
     return RedirectResponse("/jmap/session", 307, headers)
+
+
+async def _gone(http_request: HttpRequest) -> None:
+    """Its body was read, so nothing else can come."""
+    while (await http_request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def traceparent_of(header: str | None) -> str | None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from services.dispatcher.remote.settings import MethodServiceSettings
 from shared.runtime.settings import Secret
 from shared.web_push.settings import WebhookPolicySettings
 
@@ -30,3 +31,10 @@ class PushRules(msgspec.Struct, frozen=True, kw_only=True):
 
     policy: WebhookPolicySettings = WebhookPolicySettings()
     limits: PushSubscriptionSettings = PushSubscriptionSettings()
+
+
+class DispatcherRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What its parts are told."""
+
+    push: PushRules = PushRules()
+    method_services: MethodServiceSettings = MethodServiceSettings()

@@ -66,6 +66,33 @@ def invalid_arguments(description: str, *names: str) -> MethodError:
     return MethodError("invalidArguments", description, arguments=list(names))
 
 
+METHOD_ERRORS = frozenset(
+    {
+        "accountNotFound",
+        "accountNotSupportedByMethod",
+        "accountReadOnly",
+        "anchorNotFound",
+        "cannotCalculateChanges",
+        "forbidden",
+        "fromAccountNotFound",
+        "fromAccountNotSupportedByMethod",
+        "invalidArguments",
+        "invalidResultReference",
+        "requestTooLarge",
+        "serverFail",
+        "serverPartialFail",
+        "serverUnavailable",
+        "stateMismatch",
+        "tooManyChanges",
+        "unknownDataType",
+        "unknownMethod",
+        "unsupportedFilter",
+        "unsupportedSort",
+    }
+)
+"""Those of RFC 8620 for method calls, and of RFC 9404; a service may have others."""
+
+
 class SetError(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One create, update or destroy fails; the others of the call go on."""
 

@@ -22,6 +22,9 @@ class Metric(StrEnum):
     HTTP_REQUEST_SECONDS = "tidings_http_request_seconds"
     BUS_REQUESTS = "tidings_bus_requests_total"
     METHOD_CALLS = "tidings_method_calls_total"
+    SERVICE_CALLS = "tidings_service_calls_total"
+    SERVICE_CALL_SECONDS = "tidings_service_call_seconds"
+    SERVICE_INSTANCES = "tidings_service_instances"
     APPENDS = "tidings_appends_total"
     APPEND_SECONDS = "tidings_append_seconds"
     APPEND_REQUESTS = "tidings_append_requests_total"
@@ -67,6 +70,17 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
             ("subject", "status"),
         ),
         Metric.METHOD_CALLS: (_Kind.COUNTER, "JMAP method calls.", ("method", "outcome")),
+        Metric.SERVICE_CALLS: (
+            _Kind.COUNTER,
+            "Calls of method services: ok, or the error's type.",
+            ("service", "outcome"),
+        ),
+        Metric.SERVICE_CALL_SECONDS: (
+            _Kind.HISTOGRAM,
+            "Until a method service has answered, and its changes are in the log.",
+            ("service",),
+        ),
+        Metric.SERVICE_INSTANCES: (_Kind.GAUGE, "Method services that answer.", ("service",)),
         Metric.APPENDS: (_Kind.COUNTER, "Appends to the log.", ("outcome",)),
         Metric.APPEND_SECONDS: (_Kind.HISTOGRAM, "From commit to the log.", ()),
         Metric.APPEND_REQUESTS: (

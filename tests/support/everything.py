@@ -58,7 +58,7 @@ class RunningEverything(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def everything_running(
+async def everything_running(  # noqa: PLR0913 - settings that some test needs
     nats_url: str,
     dsn: str,
     settings: GatewaySettings | None = None,
@@ -66,6 +66,7 @@ async def everything_running(
     jwt: JwtSettings | None = None,
     webhooks: WebhookSettings | None = None,
     push: PushRules = LOOPBACK,
+    method_services: MethodServiceSettings | None = None,
 ) -> AsyncIterator[RunningEverything]:
     http = HttpSettings(port=0, drain_seconds_max=2)
     draining, stopping = asyncio.Event(), asyncio.Event()
@@ -82,6 +83,7 @@ async def everything_running(
                 jwt=jwt or JwtSettings(),
                 push=push,
                 webhooks=webhooks or WebhookSettings(),
+                method_services=method_services or MethodServiceSettings(),
             ),
             draining,
         ) as everything,

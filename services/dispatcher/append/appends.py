@@ -13,7 +13,6 @@ import msgspec
 
 from services.dispatcher.append.commit import (
     AppendAsked,
-    KeyEnded,
     KeyTaken,
     Result,
     Taken,

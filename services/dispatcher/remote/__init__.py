@@ -1,0 +1,1 @@
+"""Method services: methods that other processes answer, over NATS (docs/method-services.md)."""
