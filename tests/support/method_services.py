@@ -1,4 +1,4 @@
-"""Method services for tests: one that keeps shelves in memory, and one that says what it is told."""
+"""Method services for tests: one keeps shelves in memory, one says whatever it is told to."""
 
 import asyncio
 from collections import defaultdict
@@ -163,8 +163,8 @@ async def appeared(client: JmapClient, capability: str = SHELVES) -> dict[str, A
         return session if capability in session["capabilities"] else None
 
     session = await eventually(there, what=f"{capability} did not appear")
-    assert session is not None
     client.using = (*client.using, capability)
+    assert isinstance(session, dict)
     return session
 
 

@@ -1,4 +1,4 @@
-"""Method services over real NATS, PostgreSQL and HTTP: their methods are as good as the server's."""
+"""Method services over real NATS, PostgreSQL and HTTP: as good as the server's own methods."""
 
 import asyncio
 import logging
@@ -202,7 +202,7 @@ async def test_errors_of_a_service_are_method_errors(
     async def bug(_: Any) -> Any:
         raise ZeroDivisionError("a secret of the service")
 
-    shelves.get = bug  # type: ignore[method-assign]
+    shelves.get = bug  # type: ignore[assignment,method-assign]
     async with shelves_running(clean_nats_url, shelves):
         await appeared(client)
         error = await client.error("Shelf/wait", fails=True)

@@ -1,0 +1,1 @@
+"""Method services that stand outside: small, complete, run as processes of their own."""
