@@ -47,6 +47,8 @@ PURE_MODULES := \
   services/dispatcher/append/rounds.py \
   services/dispatcher/capabilities.py \
   services/dispatcher/methods/* \
+  services/dispatcher/remote/answer.py \
+  services/dispatcher/remote/roster.py \
   services/dispatcher/types/contacts.py \
   services/dispatcher/types/jscontact.py \
   services/gateway/admission.py \
@@ -67,6 +69,7 @@ PURE_MODULES := \
   shared/log/event.py \
   shared/log/subjects.py \
   shared/log/verdict.py \
+  shared/method_service/contract.py \
   shared/web_push/*
 COMMA := ,
 PURE := $(subst $() ,$(COMMA),$(strip $(PURE_MODULES)))

@@ -9,6 +9,7 @@ import msgspec
 
 from services.cli.embedded.servers import Servers
 from services.cli.everything import Everything, EverythingSettings, open_everything
+from services.dispatcher.remote.settings import MethodServiceSettings
 from services.dispatcher.settings import PushRules
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings

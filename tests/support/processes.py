@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,19 +23,21 @@ _COMMAND_SECONDS = 60
 _PROGRAM = (sys.executable, "-m", "services.cli")
 
 
-class Process:
-    """A command of `tidings` that runs until it is told to end; its output is kept by line."""
+class Program:
+    """Runs until it is told to end; its output is kept by line."""
 
     def __init__(
         self,
-        *arguments: str,
+        command: Sequence[str],
+        *,
         environment: Mapping[str, str] | None = None,
         run_as: RunAs | None = None,
+        folder: Path = ROOT,
     ) -> None:
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            launch_command((*_PROGRAM, *arguments), signal.SIGKILL, run_as),
-            cwd=ROOT,
+            launch_command(tuple(command), signal.SIGKILL, run_as),
+            cwd=folder,
             env=environment_of_test(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -97,6 +99,18 @@ class Process:
         with self._process.stdout as output:
             for line in output:
                 self.lines.append(line.rstrip("\n"))
+
+
+class Process(Program):
+    """A command of `tidings`."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        run_as: RunAs | None = None,
+    ) -> None:
+        super().__init__((*_PROGRAM, *arguments), environment=environment, run_as=run_as)
 
 
 class Up(Process):

@@ -13,6 +13,7 @@ import msgspec
 
 from services.dispatcher.append.commit import (
     AppendAsked,
+    KeyEnded,
     KeyTaken,
     Result,
     Taken,
