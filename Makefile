@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: run install check format test test-browser test-push-service test-all lock
+.PHONY: run install check format test test-browser test-push-service test-node test-all lock
 
 run: .venv/.runtime  ## start everything on one machine, on one port
 	$(BIN)/tidings up
@@ -23,13 +23,16 @@ format: .venv/.development
 	$(BIN)/ruff check --fix .
 
 test: .venv/.development  ## everything, with real embedded NATS and PostgreSQL
-	$(BIN)/python -m pytest -m "not long and not browser and not push_service"
+	$(BIN)/python -m pytest -m "not long and not browser and not push_service and not node"
 
 test-browser: .venv/.development  ## what needs Chromium, see the README
 	$(BIN)/python -m pytest -m browser
 
 test-push-service: .venv/.development  ## what needs npm, see the README
 	$(BIN)/python -m pytest -m push_service
+
+test-node: .venv/.development  ## what needs Node.js and npm, see the README
+	$(BIN)/python -m pytest -m node
 
 test-all: .venv/.development  ## and what takes minutes
 	$(BIN)/python -m pytest

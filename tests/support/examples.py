@@ -1,5 +1,6 @@
 """The example method services as processes, started as their READMEs say."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ class Tasks(Program):
 
     def __init__(self, folder: Path, up: Up, token: str) -> None:
         super().__init__(
-            ("node", "tasks.js"),
+            (_program("node"), "tasks.js"),
             folder=folder,
             environment={
                 "TASKS_NATS_URL": up.running.nats_url,
@@ -44,5 +45,11 @@ def install_tasks(folder: Path) -> None:
     for path in source.iterdir():
         if path.is_file():
             (folder / path.name).write_bytes(path.read_bytes())
-    command = ("npm", "install", "--no-audit", "--no-fund", "--no-package-lock")
+    command = (_program("npm"), "install", "--no-audit", "--no-fund", "--no-package-lock")
     subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    assert path is not None, f"{name} is not installed: see the README on make test-node"
+    return path
