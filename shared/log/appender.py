@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from shared.bus.connection import BusUnavailableError
-from shared.bus.jetstream import RawMessage
+from shared.bus.jetstream import JetStreamError, RawMessage
 from shared.bus.publisher import StaleSequenceError
 from shared.log.event import Cause, States, StoredEvent, encode_event, next_event
 from shared.log.stored import stored_event
@@ -89,7 +89,7 @@ class Appender:
         subject = subject_of(account_id)
         try:
             message = await self._jetstream.last_message(STREAM, subject)
-        except BusUnavailableError as error:
+        except (BusUnavailableError, JetStreamError) as error:  # also: the stream is gone
             raise LogUnavailableError(str(error)) from error
         return stored_event(subject, message.sequence, message.body) if message else None
 
