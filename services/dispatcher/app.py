@@ -4,8 +4,8 @@ import asyncio
 import functools
 import logging
 from collections import ChainMap
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import msgspec
@@ -29,7 +29,7 @@ from services.dispatcher.principals import PrincipalMethods
 from services.dispatcher.processor import Processor
 from services.dispatcher.push_subscriptions import PushSubscriptionMethods
 from services.dispatcher.querying import QueryMethods
-from services.dispatcher.registry import registry_of
+from services.dispatcher.registry import Method, registry_of
 from services.dispatcher.relay import Relay
 from services.dispatcher.remote.changes import Follow
 from services.dispatcher.remote.services import MethodServices
@@ -133,14 +133,7 @@ class Dispatcher:
         self._resources = resources
         self.type_names = frozenset(name.partition("/")[0] for name in registry)
         self._documents = document_routes(registry, limits)
-        self._services = MethodServices(
-            self._capabilities,
-            registry,
-            resources.method_services,
-            limits=limits,
-            clock=resources.clock,
-            metrics=resources.metrics,
-        )
+        self._services = self._method_services(resources, registry)
         methods = ChainMap(registry, self._services.methods)
         processor = Processor(methods, self._capabilities, limits, resources.metrics)
         self._requests = Requests(self._sessions, processor, resources.clock)
@@ -200,6 +193,18 @@ class Dispatcher:
         if message.vapid_key_changed:
             self._key.look_soon()
 
+    def _method_services(
+        self, resources: DispatcherResources, own: Mapping[str, Method]
+    ) -> MethodServices:
+        return MethodServices(
+            self._capabilities,
+            own,
+            resources.method_services,
+            limits=resources.limits,
+            clock=resources.clock,
+            metrics=resources.metrics,
+        )
+
     def _push_subscriptions(self, resources: DispatcherResources) -> PushSubscriptionMethods:
         return PushSubscriptionMethods(
             resources.pool,
@@ -242,8 +247,7 @@ async def run(
     draining, clock, metrics = draining_on_signals(), SystemClock(), Metrics()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(http))
-        pool = await stack.enter_async_context(_pool(settings))
-        await require_migrations(pool)
+        pool = await stack.enter_async_context(_migrated_pool(settings))
         log = await stack.enter_async_context(
             open_writable_log(settings.nats_url, pool, name="dispatcher", settings=log_settings)
         )
@@ -272,17 +276,17 @@ async def run(
         health = health_routes({"postgres": lambda: pool.fetchval("SELECT 1")}, draining, metrics)
         app = Starlette(routes=[*dispatcher.routes(), *append_api.routes(), *health])
         async with asyncio.TaskGroup() as tasks:
-            loops = [
-                tasks.create_task(log.guard.run(), name="guard"),
-                tasks.create_task(relay.run(), name="relay"),
-                tasks.create_task(dispatcher.run(log.bus), name="dispatcher"),
-                tasks.create_task(append_api.run(log.bus), name="append_api"),
-            ]
+            works = (log.guard.run(), relay.run(), dispatcher.run(log.bus), append_api.run(log.bus))
+            loops = [tasks.create_task(work) for work in works]
             await dispatcher.met_services()
             await serve(app, listener, http, draining)
             for loop in loops:
                 loop.cancel()
 
 
-def _pool(settings: DispatcherSettings) -> AbstractAsyncContextManager[asyncpg.Pool]:
-    return open_pool(settings.postgres_url, connections_max=settings.postgres_connections_max)
+@asynccontextmanager
+async def _migrated_pool(settings: DispatcherSettings) -> AsyncIterator[asyncpg.Pool]:
+    connections_max = settings.postgres_connections_max
+    async with open_pool(settings.postgres_url, connections_max=connections_max) as pool:
+        await require_migrations(pool)
+        yield pool
