@@ -12,7 +12,7 @@ import uvloop
 from shared.bus.connection import BusUnavailableError, ServerTooOldError
 from shared.log.keeper import LogForeignError
 from shared.runtime.errors import CouldNotStartError
-from shared.store.migrate import MigrationsMissingError
+from shared.store.migrate import MigrationsMissingError, SchemaTooNewError
 from shared.store.pool import POSTGRES_ERRORS
 
 _log = logging.getLogger(__name__)
@@ -52,6 +52,11 @@ def starting() -> Iterator[None]:
     except MigrationsMissingError as error:
         raise CouldNotStartError(
             f"The database lacks migrations ({error}): run `tidings migrate`."
+        ) from error
+    except SchemaTooNewError as error:
+        raise CouldNotStartError(
+            f"The database belongs to a newer Tidings, whose migration {error} this one does not "
+            "know: upgrade this one."
         ) from error
     except POSTGRES_ERRORS as error:
         raise CouldNotStartError(

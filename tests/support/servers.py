@@ -6,7 +6,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -140,10 +140,17 @@ class Databases:
         self._execute(f"CREATE DATABASE {self._template}")
         asyncio.run(_migrate(self._dsn(self._template)))
 
+    def fresh(self) -> AbstractContextManager[str]:
+        return self._copy(self._template)
+
+    def empty(self) -> AbstractContextManager[str]:
+        """Without any migration."""
+        return self._copy("template0")
+
     @contextmanager
-    def fresh(self) -> Iterator[str]:
+    def _copy(self, template: str) -> Iterator[str]:
         name = f"test_{secrets.token_hex(6)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY FILE_COPY")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         try:
             yield self._dsn(name)
         finally:
