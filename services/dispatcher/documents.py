@@ -1,4 +1,4 @@
-"""The API's documents, generated from the code: OpenAPI 3.1 and JSON Schema of the types."""
+"""The API's documents, generated from the code: OpenAPI, JSON Schema of the types, AsyncAPI."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.dispatcher.append.documents import append_path, append_schemas, asyncapi_document
+from services.dispatcher.append.request import RequestLimits
 from services.dispatcher.methods.arguments import (
     ChangesArguments,
     CopyArguments,
@@ -68,11 +70,11 @@ def openapi_document(methods: Iterable[str], limits: CoreLimits) -> Json:
     _, components = msgspec.json.schema_components(
         (*_TYPES, *_ARGUMENTS, CoreLimits), schema_hook=_custom, ref_template=_REF
     )
-    components |= _envelope(methods, limits)
+    components |= _envelope(methods, limits) | append_schemas(RequestLimits())
     return {
         "openapi": "3.1.0",
         "info": {"title": "Tidings: JMAP", "version": "1"},
-        "paths": _paths(),
+        "paths": {**_paths(), "/tidings/append": append_path(_REF)},
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -86,6 +88,7 @@ def document_routes(methods: Iterable[str], limits: CoreLimits) -> list[Route]:
     documents = {
         "/jmap/openapi.json": msgspec.json.encode(openapi_document(methods, limits)),
         "/jmap/schema.json": msgspec.json.encode(type_schemas()),
+        "/tidings/asyncapi.json": msgspec.json.encode(asyncapi_document(RequestLimits())),
     }
     return [Route(path, _serve(body)) for path, body in documents.items()]
 

@@ -8,7 +8,9 @@ from typing import NewType
 Id = NewType("Id", str)
 StateToken = NewType("StateToken", str)
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
+ID_PATTERN = "[A-Za-z0-9_-]{1,255}"
+
+_ID = re.compile(ID_PATTERN, re.ASCII)
 _DATE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:(?:[0-5]\d|60)(\.\d{1,12})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )

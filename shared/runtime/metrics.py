@@ -29,7 +29,7 @@ class Metric(StrEnum):
     APPEND_SECONDS = "tidings_append_seconds"
     APPEND_REQUESTS = "tidings_append_requests_total"
     APPEND_REQUEST_SECONDS = "tidings_append_request_seconds"
-    APPEND_REQUESTS_IN_HAND = "tidings_append_requests_in_hand"
+    APPEND_REQUESTS_UNDER_WAY = "tidings_append_requests_under_way"
     APPEND_GROUP_REQUESTS = "tidings_append_group_requests"
     OUTBOX_OLDEST_SECONDS = "tidings_outbox_oldest_seconds"
     TAIL_SEQUENCE = "tidings_tail_sequence"
@@ -93,7 +93,7 @@ _DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = Mappin
             "Until the log has acknowledged an append request.",
             (),
         ),
-        Metric.APPEND_REQUESTS_IN_HAND: (_Kind.GAUGE, "Append requests under way.", ()),
+        Metric.APPEND_REQUESTS_UNDER_WAY: (_Kind.GAUGE, "Append requests under way.", ()),
         Metric.APPEND_GROUP_REQUESTS: (
             _Kind.HISTOGRAM,
             "Append requests that shared a transaction.",

@@ -91,6 +91,7 @@ class Appends:
         self._metrics = metrics
         self._own_types = own_types
         self._limits = limits
+        self._under_way = 0
         self._commits = Grouped(
             self._commit, POSTGRES_ERRORS, items_max=_GROUP_MAX, seconds_max=_COMMIT_SECONDS_MAX
         )
@@ -107,15 +108,22 @@ class Appends:
     async def answer(self, call: AppendCall) -> AppendAnswer:
         """Raises RequestError: below 500 nothing was kept; 503: ask again under the same key."""
         begun = self._clock.monotonic()
+        self._count_under_way(1)
         try:
             answer, outcome = await self._ask(call)
         except RequestError as error:
             outcome = "postponed" if error.http_status >= _UNAVAILABLE else "refused"
             self._metrics.count(Metric.APPEND_REQUESTS, outcome=outcome)
             raise
+        finally:
+            self._count_under_way(-1)
         self._metrics.count(Metric.APPEND_REQUESTS, outcome=outcome)
         self._metrics.observe(Metric.APPEND_REQUEST_SECONDS, self._clock.monotonic() - begun)
         return answer
+
+    def _count_under_way(self, more: int) -> None:
+        self._under_way += more
+        self._metrics.set(Metric.APPEND_REQUESTS_UNDER_WAY, self._under_way)
 
     async def _ask(self, call: AppendCall) -> tuple[AppendAnswer, str]:
         """And what became of it, for the metric."""

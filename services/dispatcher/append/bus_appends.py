@@ -11,6 +11,7 @@ import secrets
 from nats.aio.msg import Msg
 
 from services.dispatcher.append.appends import AppendAnswer, AppendCall, Appends
+from services.dispatcher.append.documents import SUBJECT
 from services.dispatcher.append.in_hand import InHand
 from services.dispatcher.routes import traceparent_of
 from shared.bus.connection import Bus, BusUnavailableError
@@ -21,7 +22,6 @@ from shared.runtime.logs import correlated
 from shared.runtime.metrics import Metric, Metrics
 from shared.store.pool import POSTGRES_AWAY
 
-SUBJECT = "tidings.append"
 QUEUE = "dispatchers"
 ERROR_CODE, ERROR = "Nats-Service-Error-Code", "Nats-Service-Error"
 _SCOPE = "append"

@@ -20,10 +20,11 @@ from shared.jmap.ids import is_id
 from shared.log.event import GivenState
 
 STATE_OCTETS_MAX = 255
+TYPE_NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.:/-]{0,254}"  # as an event source's
 KEY_CHARACTERS_MAX = 255
 
 _DEPTH_MAX = 4  # of the shape above, and one to spare
-_TYPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,254}", re.ASCII)  # as an event source's
+_TYPE_NAME = re.compile(TYPE_NAME_PATTERN, re.ASCII)
 _KEY = re.compile(rf"[!-~]{{1,{KEY_CHARACTERS_MAX}}}", re.ASCII)
 
 Given: TypeAlias = Mapping[str, Mapping[str, GivenState]]
