@@ -27,6 +27,7 @@ ERROR_CODE, ERROR = "Nats-Service-Error-Code", "Nats-Service-Error"
 _SCOPE = "append"
 _RETRY_AFTER = "1"  # seconds
 _TASKS_MAX = 4096  # above what may be in hand: who comes then is refused, and not left alone
+_PENDING_OCTETS_MAX = 64_000_000  # not looked at yet; over it they are dropped, and asked again
 _OK, _TOO_MANY, _FAULT, _UNAVAILABLE = 200, 429, 500, 503
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,9 @@ class BusAppends:
                 answering = tasks.create_task(self._respond(bus, message))
                 answering.add_done_callback(lambda _: tasks_max.release())
 
-            await bus.client.subscribe(SUBJECT, queue=QUEUE, cb=take)
+            await bus.client.subscribe(
+                SUBJECT, queue=QUEUE, cb=take, pending_bytes_limit=_PENDING_OCTETS_MAX
+            )
             await asyncio.Event().wait()
 
     async def _respond(self, bus: Bus, message: Msg) -> None:
