@@ -15,6 +15,7 @@ from shared.log.cursor import CURSOR_LENGTH_MAX
 Json = dict[str, Any]
 
 SUBJECT = "tidings.append"
+_REPLIES = ("appended", "problem")
 _TEXT: Json = {"type": "string"}
 _ANSWERS = {
     "400": "It is no StateChange, or has too much. Nothing was kept.",
@@ -109,20 +110,18 @@ def append_path(ref: str) -> Json:
 
 def asyncapi_document(limits: RequestLimits) -> Json:
     """Of NATS request and reply on `tidings.append`."""
-    schemas = append_schemas(limits)
-    schemas["Problem"] = {
+    problem = {
         "type": "object",
         "properties": {"type": _TEXT, "status": {"type": "integer"}, "detail": _TEXT},
         "required": ["type", "status"],
     }
-    code = {"type": "string", "enum": sorted(set(_ANSWERS) - {"408", "415"})}
+    meanings = " ".join(f"{status}: {meaning}" for status, meaning in _ANSWERS.items())
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Tidings: append API",
             "version": "1",
-            "description": "What each Nats-Service-Error-Code means: "
-            + " ".join(f"{status}: {meaning}" for status, meaning in _ANSWERS.items()),
+            "description": f"What each Nats-Service-Error-Code means. {meanings}",
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -131,11 +130,8 @@ def asyncapi_document(limits: RequestLimits) -> Json:
                 "messages": {"request": {"$ref": "#/components/messages/request"}},
             },
             "reply": {
-                "address": None,
-                "messages": {
-                    "appended": {"$ref": "#/components/messages/appended"},
-                    "problem": {"$ref": "#/components/messages/problem"},
-                },
+                "address": None,  # the request's reply subject, without which it is not served
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _REPLIES},
             },
         },
         "operations": {
@@ -143,38 +139,40 @@ def asyncapi_document(limits: RequestLimits) -> Json:
                 "action": "receive",
                 "channel": {"$ref": "#/channels/append"},
                 "messages": [{"$ref": "#/channels/append/messages/request"}],
-                "reply": {  # to the request's reply subject, which a request must have
+                "reply": {
                     "channel": {"$ref": "#/channels/reply"},
-                    "messages": [
-                        {"$ref": "#/channels/reply/messages/appended"},
-                        {"$ref": "#/channels/reply/messages/problem"},
-                    ],
+                    "messages": [{"$ref": f"#/channels/reply/messages/{it}"} for it in _REPLIES],
                 },
             }
         },
         "components": {
-            "messages": {
-                "request": _message(
-                    "StateChange",
-                    required=["Authorization"],
-                    Authorization={"type": "string", "examples": ["Bearer …"]},
-                    traceparent=_TEXT,
-                    **{"Idempotency-Key": _key()},
-                ),
-                "appended": _message("Appended", required=[], **{"X-Request-Id": _TEXT}),
-                "problem": _message(
-                    "Problem",
-                    required=["Nats-Service-Error-Code", "Nats-Service-Error"],
-                    **{
-                        "Nats-Service-Error-Code": code,
-                        "Nats-Service-Error": _TEXT,
-                        "Retry-After": _TEXT,
-                        "X-Request-Id": _TEXT,
-                    },
-                ),
-            },
-            "schemas": schemas,
+            "messages": _messages(),
+            "schemas": {**append_schemas(limits), "Problem": problem},
         },
+    }
+
+
+def _messages() -> Json:
+    code = {"type": "string", "enum": sorted(set(_ANSWERS) - {"408", "415"})}
+    return {
+        "request": _message(
+            "StateChange",
+            required=["Authorization"],
+            Authorization={"type": "string", "examples": ["Bearer …"]},
+            traceparent=_TEXT,
+            **{"Idempotency-Key": _key()},
+        ),
+        "appended": _message("Appended", required=[], **{"X-Request-Id": _TEXT}),
+        "problem": _message(
+            "Problem",
+            required=["Nats-Service-Error-Code", "Nats-Service-Error"],
+            **{
+                "Nats-Service-Error-Code": code,
+                "Nats-Service-Error": _TEXT,
+                "Retry-After": _TEXT,
+                "X-Request-Id": _TEXT,
+            },
+        ),
     }
 
 
