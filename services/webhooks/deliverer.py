@@ -77,7 +77,7 @@ class Deliverer:
                     # From before the claim: whoever takes over counts from a later time.
                     leased_until = self._clock.monotonic() + self._settings.lease_seconds
                     for lane in await self._claim(group):
-                        self._slots.take(lane.id, lane.origin, group)
+                        self._slots.take(_look_of(lane), lane.origin, group)
                         tasks.create_task(self._look(lane, leased_until))
                 self._report()
                 try:
@@ -125,7 +125,7 @@ class Deliverer:
 
     async def _look(self, lane: ClaimedLane, leased_until: float) -> None:
         began_at = self._clock.now()
-        slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._turn_slow, lane.id)
+        slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._turn_slow, _look_of(lane))
         try:
             telling = await self._teller.tell(lane, leased_until)
         except UnsealError:
@@ -142,12 +142,12 @@ class Deliverer:
             telling = put_off(lane, _UNSEALABLE_SECONDS)
         finally:
             slow.cancel()
-            self._slots.give_back(lane.id)
+            self._slots.give_back(_look_of(lane))
             self._wanted.set()
         self._settling.add(self._end(lane, telling, began_at))
 
-    def _turn_slow(self, lane_id: str) -> None:
-        self._slots.turn_slow(lane_id)
+    def _turn_slow(self, look: str) -> None:
+        self._slots.turn_slow(look)
         self._wanted.set()
 
     def _end(self, lane: ClaimedLane, telling: Telling, began_at: datetime) -> LookEnd:
@@ -193,3 +193,8 @@ class Deliverer:
                 "webhook_unauthorized",
                 extra={"subscription": lane.id, "status": failure.status},
             )
+
+
+def _look_of(lane: ClaimedLane) -> str:
+    """After a standstill of this process a lane may be claimed anew before its old look ended."""
+    return f"{lane.lease}/{lane.id}"

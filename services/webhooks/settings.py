@@ -33,6 +33,10 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     contact: str = "mailto:postmaster@localhost"  # `sub` of VAPID: mailto: or https:
     ca: Path | None = None  # PEM file of authorities to trust besides the system's
 
+    def __post_init__(self) -> None:
+        if self.lease_seconds <= self.answer_seconds_max:
+            raise ValueError("LEASE_SECONDS must be more than ANSWER_SECONDS_MAX")
+
     @property
     def client(self) -> ClientLimits:
         """The slots bound the requests, so that nobody waits for somebody else's in the client."""
