@@ -30,7 +30,7 @@ from shared.runtime.errors import CouldNotStartError
 from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metric, Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
-from shared.store.lanes import count_lanes
+from shared.store.lane_counts import count_lanes
 from shared.store.migrate import require_migrations
 from shared.store.pool import POSTGRES_ERRORS, open_pool
 from shared.web_push.sealing import Vault

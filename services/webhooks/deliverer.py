@@ -7,6 +7,7 @@ endpoint is told anew what it may have been told: never something older.
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -96,10 +97,10 @@ class Deliverer:
         await event.wait()
         self._wanted.set()
 
-    async def _claim(self, group: Group) -> list[ClaimedLane]:
-        free = self._slots.free(group)
-        room = min(free, _CLAIM_LANES_MAX, _UNSETTLED_MAX - len(self._settling))
-        if room < min(_CLAIM_LANES_MIN, len(self._slots) + 1):  # more slots are about to be free
+    async def _claim(self, group: Group) -> Sequence[ClaimedLane]:
+        room = min(self._slots.free(group), _CLAIM_LANES_MAX, _UNSETTLED_MAX - len(self._settling))
+        at_work = self._slots.sizes()[group]
+        if room < min(_CLAIM_LANES_MIN, at_work + 1):  # more slots are about to be free
             return []
         self._claims += 1
         claim = Claim(
@@ -108,16 +109,16 @@ class Deliverer:
             lanes_max=room,
             is_troubled=group is Group.TROUBLED,
             origin_max=self._settings.origin_at_once_max,
-            origin_room=self._slots.busy_origins,
+            origin_room=self._slots.busy_origins(group),
         )
         try:
-            lanes = await claim_lanes(self._pool, claim)
+            claimed = await claim_lanes(self._pool, claim)
         except POSTGRES_ERRORS as error:
             _log.warning("webhook_claim_failed", extra={"error": repr(error)})
             return []
-        if len(lanes) == room:  # there may be more
+        if not claimed.is_all:
             self._wanted.set()
-        return lanes
+        return claimed.lanes
 
     def _report(self) -> None:
         for group, size in self._slots.sizes().items():

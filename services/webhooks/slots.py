@@ -1,6 +1,6 @@
 """How many lanes a worker looks at, so that dead endpoints take each other's room only; pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -14,6 +14,8 @@ class Group(StrEnum):
 
 
 class SlotLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """`origin_max`: of lanes in good health, and as many more that fail or are slow."""
+
     healthy_max: int = 200
     troubled_max: int = 64
     slow_max: int = 400
@@ -28,7 +30,8 @@ class Slots:
         self._group_of: dict[str, Group] = {}
         self._origin_of: dict[str, str] = {}
         self._sizes: Counter[Group] = Counter()
-        self._origins: Counter[str] = Counter()
+        # By whether they are in good health: those that are not must not take the others' room.
+        self._origins: defaultdict[bool, Counter[str]] = defaultdict(Counter)
 
     def __len__(self) -> int:
         return len(self._group_of)
@@ -41,30 +44,39 @@ class Slots:
         }
         return bounds[group] - self._sizes[group]
 
-    @property
-    def busy_origins(self) -> Mapping[str, int]:
-        """Origin -> how many more requests it may get; of those that have any."""
-        return {name: self._limits.origin_max - count for name, count in self._origins.items()}
+    def busy_origins(self, group: Group) -> Mapping[str, int]:
+        """Origin -> how many more lanes of the group it may get; of those that have any."""
+        counts = self._origins[group is Group.HEALTHY]
+        return {name: self._limits.origin_max - count for name, count in counts.items()}
 
     def take(self, lane: str, origin: str, group: Group) -> None:
-        self._group_of[lane] = group
         self._origin_of[lane] = origin
-        self._sizes[group] += 1
-        self._origins[origin] += 1
+        self._enter(lane, group)
 
     def turn_slow(self, lane: str) -> None:
         """Nothing happens without room among the slow: then they do hold up the healthy."""
-        if self._group_of.get(lane) is Group.HEALTHY and self.free(Group.SLOW) > 0:
-            self._sizes[Group.HEALTHY] -= 1
-            self._sizes[Group.SLOW] += 1
-            self._group_of[lane] = Group.SLOW
+        if self._group_of.get(lane) is not Group.HEALTHY or self.free(Group.SLOW) <= 0:
+            return
+        if self._origins[False][self._origin_of[lane]] < self._limits.origin_max:
+            self._leave(lane)
+            self._enter(lane, Group.SLOW)
 
     def give_back(self, lane: str) -> None:
-        self._sizes[self._group_of.pop(lane)] -= 1
-        origin = self._origin_of.pop(lane)
-        self._origins[origin] -= 1
-        if not self._origins[origin]:
-            del self._origins[origin]
+        self._leave(lane)
+        del self._origin_of[lane]
 
     def sizes(self) -> Mapping[Group, int]:
         return {group: self._sizes[group] for group in Group}
+
+    def _enter(self, lane: str, group: Group) -> None:
+        self._group_of[lane] = group
+        self._sizes[group] += 1
+        self._origins[group is Group.HEALTHY][self._origin_of[lane]] += 1
+
+    def _leave(self, lane: str) -> None:
+        group, origin = self._group_of.pop(lane), self._origin_of[lane]
+        self._sizes[group] -= 1
+        counts = self._origins[group is Group.HEALTHY]
+        counts[origin] -= 1
+        if not counts[origin]:
+            del counts[origin]

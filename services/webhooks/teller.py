@@ -71,7 +71,9 @@ class Teller:
         changed = position.difference(snapshot.events, lane.types)
         if not changed:
             return Telling(position.after_all(sequences, snapshot.up_to), ())
-        wait = self._breaker.seconds_to_wait(lane.origin, self._clock.monotonic())
+        wait = self._breaker.seconds_to_wait(
+            lane.origin, self._clock.monotonic(), is_healthy=not lane.failures
+        )
         if wait:
             return put_off(lane, wait)
         opened = self._sender.open(lane.recipient)
@@ -102,7 +104,7 @@ class Teller:
         while parts:
             if not self._is_leased(round_):
                 return Telling(position, attempts, wait_seconds=0.0)
-            at = self._clock.now()
+            at, began_at = self._clock.now(), self._clock.monotonic()
             answer = await self._sender.send(
                 opened,
                 Outgoing(
@@ -115,7 +117,7 @@ class Teller:
             )
             number = lane.attempts + len(attempts)
             attempts.append(opened.attempt(number, "push", answer, at=at, cursor=round_.up_to))
-            self._note_origin(lane.origin, answer)
+            self._note_origin(lane.origin, answer, began_at)
             if answer.outcome is Outcome.ACCEPTED:
                 position = position.after_telling(completed_by(parts)[0], round_.sequences)
                 parts = parts[1:]
@@ -134,11 +136,12 @@ class Teller:
         ends = self._clock.monotonic() + self._settings.answer_seconds_max
         return ends < round_.leased_until
 
-    def _note_origin(self, origin: str, answer: Answer) -> None:
+    def _note_origin(self, origin: str, answer: Answer, began_at: float) -> None:
+        now = self._clock.monotonic()
         if answer.outcome in _UNREACHED:
-            self._breaker.failed(origin, self._clock.monotonic())
+            self._breaker.failed(origin, now, began_at=began_at)
         elif answer.outcome is not Outcome.EGRESS_FAILED:
-            self._breaker.reached(origin)
+            self._breaker.reached(origin, now)
 
 
 class _Round(msgspec.Struct, frozen=True):

@@ -165,8 +165,19 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     origin_room: Mapping[str, int]
 
 
-async def claim_lanes(executor: Executor, claim: Claim) -> list[ClaimedLane]:
-    """Take due lanes, the longest due first; until `lease_for` has passed they are not due."""
+class Claimed(msgspec.Struct, frozen=True):
+    """`is_all`: no other lane was due, of any origin with room."""
+
+    lanes: Sequence[ClaimedLane]
+    is_all: bool
+
+
+async def claim_lanes(executor: Executor, claim: Claim) -> Claimed:
+    """Take due lanes, the longest due first; until `lease_for` has passed they are not due.
+
+    Behind an origin with many that wait there may be others: who did not get all asks again, when
+    that origin has no more room.
+    """
     full = [origin for origin, room in claim.origin_room.items() if room <= 0]
     rows = await executor.fetch(
         _CLAIM_TROUBLED if claim.is_troubled else _CLAIM_HEALTHY,
@@ -178,7 +189,7 @@ async def claim_lanes(executor: Executor, claim: Claim) -> list[ClaimedLane]:
         list(claim.origin_room),
         list(claim.origin_room.values()),
     )
-    return [
+    lanes = [
         ClaimedLane(
             id=row["id"],
             recipient=_recipient(row),
@@ -198,6 +209,7 @@ async def claim_lanes(executor: Executor, claim: Claim) -> list[ClaimedLane]:
         )
         for row in rows
     ]
+    return Claimed(lanes, is_all=not rows or rows[0]["candidates"] < claim.lanes_max)
 
 
 _CLAIM = """
@@ -217,7 +229,8 @@ _CLAIM = """
         FROM ranked WHERE ranked.subscription_id = lanes.subscription_id AND place <= room
         RETURNING lanes.*
     )
-    SELECT s.id, claimed.origin, cursor, told, target, window_ms, failures,
+    SELECT (SELECT count(*) FROM candidates) AS candidates,
+        s.id, claimed.origin, cursor, told, target, window_ms, failures,
         failing_since, behind_since, attempts, s.types, s.ends_at, s.vapid_key_id, s.sealed,
         k.wrapped,
         ARRAY(SELECT account_id FROM grants WHERE grants.user_id = s.user_id
@@ -358,35 +371,6 @@ async def claim_unverified(executor: Executor, subscriptions_max: int) -> list[R
         subscriptions_max,
     )
     return [_recipient(row) for row in rows]
-
-
-class LaneCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Of all lanes there are; each is counted once, in the first that fits."""
-
-    unverified: int
-    paused: int
-    converged: int
-    failing: int
-    behind: int
-    oldest_seconds: float  # of those that are verified and not paused
-
-
-async def count_lanes(executor: Executor) -> LaneCounts:
-    [row] = await executor.fetch(
-        """
-        SELECT count(*) FILTER (WHERE NOT is_open) AS unverified,
-            count(*) FILTER (WHERE is_open AND paused_at IS NOT NULL) AS paused,
-            count(*) FILTER (WHERE is_running AND behind_since IS NULL) AS converged,
-            count(*) FILTER (WHERE is_running AND behind_since IS NOT NULL AND failures > 0)
-                AS failing,
-            count(*) FILTER (WHERE is_running AND behind_since IS NOT NULL AND failures = 0)
-                AS behind,
-            coalesce(extract(epoch FROM now() - min(behind_since) FILTER (WHERE is_running)), 0)
-                ::float8 AS oldest_seconds
-        FROM (SELECT *, is_open AND paused_at IS NULL AS is_running FROM lanes) AS lanes
-        """
-    )
-    return LaneCounts(**row)
 
 
 def _recipient(row: asyncpg.Record) -> Recipient:

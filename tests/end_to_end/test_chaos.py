@@ -54,7 +54,8 @@ async def add_people(postgres_url: str, dice: random.Random) -> list[Person]:
 
 @contextmanager
 def fleet_running(environment: dict[str, str], nats: NatsServer, record: Record) -> Iterator[Fleet]:
-    fleet = Fleet(environment, nats, record)
+    names = ("dispatcher 1", "dispatcher 2", "gateway 1", "gateway 2")
+    fleet = Fleet(environment, names, {"nats 1": nats}, record)
     try:
         yield fleet
     finally:

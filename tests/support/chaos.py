@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ from services.cli.run import COULD_NOT_START
 from tests.support.dispatcher import USING
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.processes import Process
-from tests.support.servers import NatsServer
+from tests.support.servers import Server
 
 TYPES = ("AddressBook", "ContactCard")
 CALLS_AT_ONCE = 16  # maxCallsInRequest
@@ -58,16 +58,20 @@ class Person:
 
 
 class Fleet:
-    """Two dispatchers, two gateways and NATS; what ends is started again, as an init would."""
+    """Processes and servers, by names as "gateway 1"; what ends is started again, as by an init."""
 
-    def __init__(self, environment: dict[str, str], nats: NatsServer, record: Record) -> None:
+    def __init__(
+        self,
+        environment: dict[str, str],
+        processes: Sequence[str],
+        servers: Mapping[str, Server],
+        record: Record,
+    ) -> None:
         self.peak_bytes: Counter[str] = Counter()  # resident, of any process of the name
         self._environment = environment
-        self._nats = nats
+        self._servers = servers
         self._record = record
-        self._ports = {
-            f"{kind} {n}": free_port() for kind in ("dispatcher", "gateway") for n in "12"
-        }
+        self._ports = {name: free_port() for name in processes}
         self._running: dict[str, Process] = {}
         self._lines: list[str] = []  # of processes that ended
         for name in self._ports:
@@ -131,21 +135,24 @@ class Fleet:
         while loop.time() < end:
             await asyncio.sleep(dice.uniform(*_BETWEEN_KILLS_SECONDS))
             if not victims:
-                victims = [*self._ports, "nats 1"]
+                victims = [*self._ports, *self._servers]
                 dice.shuffle(victims)
-            name = victims.pop()
-            self._record.counts[f"kills of a {name[:-2]}"] += 1
-            if name.startswith("nats"):
-                self._nats.kill()
-                await asyncio.sleep(dice.uniform(*_DOWN_SECONDS))
-                await asyncio.to_thread(self._nats.start)
-            else:
-                self._measure(name)
-                process = self._running[name]
-                self._forget(name)
-                process.kill()
-                await asyncio.sleep(dice.uniform(*_DOWN_SECONDS))
-                self._start(name)
+            await self.strike(victims.pop(), dice)
+
+    async def strike(self, name: str, dice: random.Random) -> None:
+        """Kill it, and start it again a little later."""
+        self._record.counts[f"kills of a {name[:-2]}"] += 1
+        if name in self._servers:
+            self._servers[name].kill()
+            await asyncio.sleep(dice.uniform(*_DOWN_SECONDS))
+            await asyncio.to_thread(self._servers[name].start)
+        else:
+            self._measure(name)
+            process = self._running[name]
+            self._forget(name)
+            process.kill()
+            await asyncio.sleep(dice.uniform(*_DOWN_SECONDS))
+            self._start(name)
 
     def measure(self) -> None:
         """Take the peak of memory of each process."""

@@ -82,6 +82,13 @@ class Program:
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
 
+    def pause(self) -> None:
+        """Hangs until `resume`; its sockets stay open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """kill -9."""
         self._process.kill()

@@ -82,6 +82,15 @@ class Behaviour:
 OK = Behaviour()
 
 
+@dataclass(frozen=True)
+class Overlap:
+    """Two requests to one path at once, and when they began."""
+
+    path: str
+    first_at: float
+    second_at: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Post:
     """A request that arrived whole."""
@@ -103,11 +112,14 @@ class WebhookSink:
         self._tls = None if certificate is None else _tls(certificate)
         self._address = address
         self.posts: list[Post] = []
+        self.answered: list[tuple[Post, int]] = []  # the status, of those that were given one
+        self.overlaps: list[Overlap] = []
         self.connections = 0  # ever accepted, also those whose handshake failed
         self.open_connections = 0
         self.port = port
         self._behaviours: dict[str, list[Behaviour]] = {}
         self._subscribers: dict[str, Subscriber] = {}
+        self._under_way: dict[str, list[Post]] = {}
         self._loop = asyncio.new_event_loop()
         self._tasks = set[asyncio.Task[None]]()
 
@@ -168,8 +180,25 @@ class WebhookSink:
             await writer.start_tls(self._tls)
         while (post := await self._read(reader, connection)) is not None:
             self.posts.append(post)
-            if not await _answer(reader, writer, self._behaviour(post.path)):
+            behaviour = self._behaviour(post.path)
+            with self._noting_overlaps(post, behaviour.manner):
+                stays = await _answer(reader, writer, behaviour)
+                if behaviour.manner is Manner.ANSWER:
+                    self.answered.append((post, behaviour.status))
+            if not stays:
                 return
+
+    @contextmanager
+    def _noting_overlaps(self, post: Post, manner: Manner) -> Iterator[None]:
+        others = self._under_way.setdefault(post.path, [])
+        self.overlaps += [Overlap(post.path, other.at, post.at) for other in others]
+        if manner in _STATUS_FIRST:  # all of it was said; what comes after that may overlap
+            others = []
+        others.append(post)
+        try:
+            yield
+        finally:
+            others.remove(post)
 
     def _behaviour(self, path: str) -> Behaviour:
         planned = self._behaviours.get(path) or [OK]
@@ -247,6 +276,7 @@ async def _go_on(writer: asyncio.StreamWriter, head: bytes, step: bytes, pause: 
         await asyncio.sleep(pause)
 
 
+_STATUS_FIRST = (Manner.DRIP, Manner.ENDLESS_BODY, Manner.BOMB)
 _ENDLESS = {
     Manner.DRIP: (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x", _DRIP_SECONDS),
     Manner.DRIP_HEAD: (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", _DRIP_SECONDS),

@@ -7,7 +7,7 @@ import pytest
 from services.webhooks.settings import WebhookSettings
 from shared.store.lane_admin import pause_lane, resume_lane, resync_lane
 from tests.support.eventually import eventually
-from tests.support.webhook_sink import WebhookSink
+from tests.support.webhook_sink import Behaviour, Manner, WebhookSink, webhook_sink
 from tests.support.webhook_told import is_converged, newest, told
 from tests.support.webhooks import WebhookBench
 
@@ -104,3 +104,44 @@ async def test_a_rebuilt_log_tells_everything_once_more_and_nothing_older(
             lambda: newest(sink, "/a").get(user.account_id, {}).get("Email") == "s2", seconds=20
         )
         await eventually(lambda: is_converged(bench, subscription))
+
+
+async def test_black_holes_leave_room_at_their_origin_for_who_answers(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    user, other = await bench.user(), await bench.user()
+    for number in range(8):
+        sink.behave(f"/hole{number}", Behaviour(manner=Manner.BLACK_HOLE))
+        await bench.subscribe(user, sink.url(f"/hole{number}"))
+    await bench.subscribe(other, sink.url("/good"))
+    settings = WebhookSettings(answer_seconds_max=3.0, origin_at_once_max=8)
+    async with bench.worker(settings):
+        await bench.change(user.account_id)
+        await eventually(lambda: len(sink.posts) == 8)
+        holes = sink.posts[-1].at
+        for count in range(1, 4):
+            await bench.change(other.account_id)
+            await eventually(functools.partial(has_posts, sink, "/good", count), seconds=5)
+        assert sink.posts_to("/good")[-1].at - holes < 3
+
+
+async def test_an_origin_with_many_that_wait_holds_up_no_other(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    """They are due for longer than the one of another origin, and more than are claimed at once."""
+    user, other = await bench.user(), await bench.user()
+    for number in range(120):
+        sink.behave(f"/{number}", Behaviour(delay_seconds=0.3))
+        await bench.subscribe(user, sink.url(f"/{number}"))
+    with webhook_sink() as elsewhere:
+        await bench.subscribe(other, elsewhere.url("/good"))
+        await bench.change(user.account_id)
+        await bench.change(other.account_id)
+        async with bench.worker(WebhookSettings(origin_at_once_max=2)):
+            await eventually(lambda: elsewhere.posts, seconds=5)
+            assert len(sink.posts) < 60
+            await bench.pool.execute("UPDATE lanes SET paused_at = now(), due_at = NULL")
+
+
+def has_posts(sink: WebhookSink, path: str, count: int) -> bool:
+    return len(sink.posts_to(path)) >= count

@@ -43,10 +43,24 @@ def test_a_troubled_lane_stays_among_its_like() -> None:
 def test_an_origin_has_room_for_what_it_does_not_have_yet() -> None:
     slots = Slots(LIMITS)
     slots.take("a", "o1", Group.HEALTHY)
-    slots.take("b", "o1", Group.TROUBLED)
+    slots.take("b", "o1", Group.HEALTHY)
     slots.take("c", "o2", Group.HEALTHY)
 
-    assert slots.busy_origins == {"o1": 0, "o2": 1}
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 0, "o2": 1}
     slots.give_back("a")
     slots.give_back("c")
-    assert slots.busy_origins == {"o1": 1}
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 1}
+
+
+def test_lanes_that_fail_or_are_slow_take_no_room_of_the_healthy_ones_of_their_origin() -> None:
+    slots = Slots(SlotLimits(healthy_max=9, troubled_max=9, slow_max=9, origin_max=2))
+    slots.take("a", "o1", Group.TROUBLED)
+    slots.take("b", "o1", Group.HEALTHY)
+    slots.take("c", "o1", Group.HEALTHY)
+
+    slots.turn_slow("b")
+    slots.turn_slow("c")  # the origin has no more room for such
+
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 1}
+    assert slots.busy_origins(Group.TROUBLED) == {"o1": 0}
+    assert slots.busy_origins(Group.SLOW) == {"o1": 0}
