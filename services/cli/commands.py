@@ -3,6 +3,7 @@
 import typer
 
 from services.cli.admin import account, grant, token, user
+from services.cli.deployment import secrets_command
 from services.cli.maintenance import apply_migrations, rebuild_log
 from services.cli.processes import run_dispatcher, run_gateway, run_webhooks
 from services.cli.run import run
@@ -27,6 +28,9 @@ for name, group in (
     ("log", log),
 ):
     app.add_typer(group, name=name)
+
+
+app.command("secrets")(secrets_command)
 
 
 @app.command()

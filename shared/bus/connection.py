@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -113,7 +114,9 @@ class Bus:
 
 @asynccontextmanager
 async def open_bus(url: str, *, name: str, connect_seconds: float = 30) -> AsyncIterator[Bus]:
-    """Connect to one of the comma-separated servers of `url`.
+    """Connect to one of the comma-separated servers of `url`, as the user of the first of them.
+
+    Answers come to `_INBOX.<user>.>`, which a server may keep from other users (nats/access.conf).
 
     Raises BusUnavailableError when none answers in `connect_seconds`, ServerTooOldError.
     """
@@ -130,6 +133,7 @@ async def open_bus(url: str, *, name: str, connect_seconds: float = 30) -> Async
         "ping_interval": 5,
         "max_outstanding_pings": 2,
         "pending_size": 0,  # publishing without a connection fails at once
+        **_identity(url.split(",", maxsplit=1)[0]),
     }
     try:
         async with asyncio.timeout(connect_seconds):
@@ -144,6 +148,19 @@ async def open_bus(url: str, *, name: str, connect_seconds: float = 30) -> Async
         yield bus
     finally:
         await _close(client)
+
+
+def _identity(url: str) -> dict[str, str]:
+    """Of a URL without a password nothing: its user, if any, is a token, no name to be shown."""
+    parts = urlsplit(url)
+    if not parts.username or parts.password is None:
+        return {}
+    # Given as options they serve for servers, too, that the first one tells of.
+    return {
+        "user": parts.username,
+        "password": parts.password,
+        "inbox_prefix": f"_INBOX.{parts.username}",
+    }
 
 
 async def _report(error: Exception) -> None:

@@ -1,14 +1,14 @@
 """The declared streams: `nats/streams.json` and what a deployment chooses."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from shared.log.subjects import STREAM
+from shared.runtime.nats_files import NATS_FILES
 
-_STREAMS = Path(__file__).parents[2] / "nats" / "streams.json"
+_STREAMS = NATS_FILES / "streams.json"
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):

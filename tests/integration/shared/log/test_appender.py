@@ -6,9 +6,11 @@ import random
 import pytest
 
 from shared.bus.connection import open_bus
+from shared.bus.jetstream import JetStream
 from shared.log.appender import LogUnavailableError
 from shared.log.event import Cause, OrderedState, changed_since, newest
 from shared.log.open_log import open_readable_log
+from shared.log.subjects import STREAM
 from shared.store.pool import open_pool
 from tests.support.eventually import eventually
 from tests.support.servers import NatsServer
@@ -165,3 +167,16 @@ async def _outcome(append: object, order: int) -> object:
         return await append("a1", {"Email": _state(order)}, at=AT, cause=Cause())  # type: ignore[operator]
     except LogUnavailableError as error:
         return error
+
+
+async def test_an_append_while_the_stream_is_made_anew_fails_and_may_be_tried_again(
+    clean_nats_url: str, postgres_dsn: str
+) -> None:
+    async with (
+        open_pool(postgres_dsn) as pool,
+        open_writer(clean_nats_url, pool) as writer,
+        open_bus(clean_nats_url, name="test") as bus,
+    ):
+        await JetStream(bus).delete_stream(STREAM)
+        with pytest.raises(LogUnavailableError, match="stream not found"):
+            await writer.appender.append("unknown", {"Email": _state(1)}, at=AT, cause=Cause())
