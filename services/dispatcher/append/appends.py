@@ -5,6 +5,7 @@ appends what was kept, and the same request under the same key is answered from 
 """
 
 import asyncio
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
 
@@ -12,6 +13,8 @@ import asyncpg
 import msgspec
 
 from services.dispatcher.append.commit import (
+    CONTENDED,
+    LOCK_MILLISECONDS_MAX,
     AppendAsked,
     KeyEnded,
     KeyTaken,
@@ -40,9 +43,13 @@ from shared.runtime.metrics import Metric, Metrics
 from shared.store.appends import KeyedAnswer, Refusal, settle_keys
 from shared.store.pool import POSTGRES_ERRORS
 
+_log = logging.getLogger(__name__)
+
 _GROUP_MAX = 256  # requests
 _COMMIT_SECONDS_MAX = 5.0
 _ANSWER_SECONDS_MAX = 10.0
+_ROUND_LOCK_MILLISECONDS = 200
+_ALONE_AT_ONCE = 4  # connections
 _NOT_FOUND, _UNPROCESSABLE, _UNAVAILABLE = 404, 422, 503
 
 
@@ -61,6 +68,10 @@ class AppendAnswer(msgspec.Struct, frozen=True):
 
     status: int
     body: JsonObject
+
+
+class _Contended(msgspec.Struct, frozen=True):
+    """Somebody holds what the round needs: each asks alone, so that one does not hold up all."""
 
 
 class _Landing(msgspec.Struct, frozen=True):
@@ -92,6 +103,7 @@ class Appends:
         self._own_types = own_types
         self._limits = limits
         self._under_way = 0
+        self._alone = asyncio.Semaphore(_ALONE_AT_ONCE)
         self._commits = Grouped(
             self._commit, POSTGRES_ERRORS, items_max=_GROUP_MAX, seconds_max=_COMMIT_SECONDS_MAX
         )
@@ -155,7 +167,7 @@ class Appends:
             ) from error
 
     async def _answer(self, asked: AppendAsked) -> tuple[AppendAnswer, str]:
-        landing = await self._commits.answer(asked)
+        landing = await self._committed(asked)
         match landing.result:
             case KeyedAnswer(not_appended=not_appended, cursor=str(cursor)):
                 return _done(cursor, not_appended), "repeated"
@@ -177,29 +189,53 @@ class Appends:
             case _:
                 assert_never(landing.result)
 
+    async def _committed(self, asked: AppendAsked) -> _Landing:
+        landing = await self._commits.answer(asked)
+        if not isinstance(landing, _Contended):
+            return landing
+        async with self._alone, asyncio.timeout(_COMMIT_SECONDS_MAX):
+            [landing] = await self._land([asked])
+        return landing
+
     async def _landed(self, appended: Sequence["asyncio.Future[int]"]) -> str:
         """The cursor once the log has acknowledged each account's event."""
         await asyncio.wait(appended)
         sequence = max(future.result() for future in appended)
         return encode_cursor(Cursor(await self._guard.epoch(), sequence))
 
-    async def _commit(self, asked: Sequence[AppendAsked]) -> list[_Landing]:
-        landings: dict[int, _Landing] = {}
+    async def _commit(self, asked: Sequence[AppendAsked]) -> list[_Landing | _Contended]:
+        landings: dict[int, _Landing | _Contended] = {}
         for round_ in rounds_of(asked):
-            committed = await commit_round(self._pool, round_, self._clock.now())
-            self._metrics.observe(Metric.APPEND_GROUP_REQUESTS, len(round_))
-            appended = {entry.account_id: self._relay.follow(entry) for entry in committed.entries}
-            for request, result in zip(round_, committed.results, strict=True):
-                concerned = result.account_ids if isinstance(result, Taken) else ()
-                landings[id(request)] = _Landing(
-                    result, [appended[key] for key in concerned if key in appended]
-                )
+            landed: Sequence[_Landing | _Contended]
+            try:
+                landed = await self._land(round_, lock_milliseconds=_ROUND_LOCK_MILLISECONDS)
+            except CONTENDED as error:
+                _log.info("append_round_contended", extra={"error": str(error)})
+                landed = [_Contended()] * len(round_)
+            landings.update(zip(map(id, round_), landed, strict=True))
         return [landings[id(request)] for request in asked]
+
+    async def _land(
+        self, round_: Sequence[AppendAsked], *, lock_milliseconds: int = LOCK_MILLISECONDS_MAX
+    ) -> list[_Landing]:
+        committed = await commit_round(
+            self._pool, round_, self._clock.now(), lock_milliseconds=lock_milliseconds
+        )
+        self._metrics.observe(Metric.APPEND_GROUP_REQUESTS, len(round_))
+        appended = {entry.account_id: self._relay.follow(entry) for entry in committed.entries}
+        return [
+            _Landing(result, [appended[key] for key in _concerned(result) if key in appended])
+            for result in committed.results
+        ]
 
     async def _settle(self, answers: Sequence[tuple[tuple[str, str], str]]) -> list[str]:
         """Who settled a key first, here or in another process, has said the answer for all."""
         settled = await settle_keys(self._pool, dict(reversed(answers)))
         return [settled.get(key, cursor) for key, cursor in answers]
+
+
+def _concerned(result: Result) -> Collection[str]:
+    return result.account_ids if isinstance(result, Taken) else ()
 
 
 def _done(cursor: str, not_appended: Mapping[str, Refusal]) -> AppendAnswer:

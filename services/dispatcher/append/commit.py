@@ -49,6 +49,11 @@ class KeyEnded(msgspec.Struct, frozen=True):
 Result: TypeAlias = Taken | KeyedAnswer | KeyTaken | KeyEnded
 
 
+LOCK_MILLISECONDS_MAX = 3000
+CONTENDED = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+"""Somebody else has an account, a state or a key that the round needs."""
+
+
 class Committed(msgspec.Struct, frozen=True):
     """`results` are in the order of the requests.
 
@@ -61,13 +66,19 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 async def commit_round(
-    pool: asyncpg.Pool, asked: Sequence[AppendAsked], now: datetime
+    pool: asyncpg.Pool,
+    asked: Sequence[AppendAsked],
+    now: datetime,
+    *,
+    lock_milliseconds: int = LOCK_MILLISECONDS_MAX,
 ) -> Committed:
-    """`asked` is a round of `rounds_of`.
+    """`asked` is a round of `rounds_of`. No lock is waited for longer than `lock_milliseconds`.
 
-    Raises what PostgreSQL raises; it is not known then whether anything was kept.
+    Raises what PostgreSQL raises: CONTENDED, with nothing kept, or something else, after which it
+    is not known whether anything was kept.
     """
     async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = {lock_milliseconds:d}")
         types = await hold_accounts(
             connection, {account_id for request in asked for account_id in request.given}
         )

@@ -8,7 +8,7 @@ import pytest
 
 from shared.store.migrate import migrate
 from tests.support.appends import RunningAppendApi, append_api_running, change
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.servers import NatsServer, PostgresServer
 
 pytestmark = pytest.mark.integration
@@ -82,6 +82,47 @@ async def test_without_postgresql_who_asks_again_succeeds(
         await asyncio.to_thread(fresh_postgres.start)
         await appended(api, account, "e2", "k2")
         assert await api.states(account) == {"Email": "e2"}
+
+
+async def test_an_account_that_somebody_holds_does_not_hold_up_the_others(
+    api: RunningAppendApi,
+) -> None:
+    held, *others = [await api.account() for _ in range(20)]
+    async with api.pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE", held)
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(api.post(change({held: {"Email": "e1"}})))
+                async with asyncio.timeout(2 * PATIENCE):
+                    await asyncio.gather(
+                        *(api.append({account: {"Email": "e1"}}) for account in others)
+                    )
+                assert not waiting.done()
+                assert is_to_be_asked_again(await waiting)  # after 3 s
+        await appended(api, held, "e2", "k2")
+    assert await api.states(held) == {"Email": "e2"}
+
+
+async def test_who_waits_for_an_account_is_answered_when_it_is_free(
+    api: RunningAppendApi,
+) -> None:
+    account = await api.account()
+    async with api.pool.acquire() as connection, asyncio.TaskGroup() as tasks:
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE", account)
+            waiting = tasks.create_task(api.post(change({account: {"Email": "e1"}})))
+            await eventually(lambda: _waits_alone(api))
+        assert (await waiting).status_code == 200
+    assert await api.states(account) == {"Email": "e1"}
+
+
+async def _waits_alone(api: RunningAppendApi) -> bool:
+    """For a lock, and past the time that a round waits for one."""
+    waited: bool = await api.pool.fetchval(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND now() - query_start > interval '0.4 seconds'"
+    )
+    return waited
 
 
 async def test_producers_that_ask_again_lose_nothing_while_nats_is_killed(
