@@ -18,7 +18,7 @@ HISTORY = timedelta(days=31)  # RFC 8620 section 5.2: at least 30 days
 _HISTORY_RECORDS = 5000
 _INTERVAL_SECONDS = 60.0
 APPEND_KEYS = timedelta(hours=24)
-_APPEND_KEYS_AT_ONCE = 100_000
+_APPEND_KEYS_AT_ONCE = 200_000
 
 _log = logging.getLogger(__name__)
 
