@@ -34,6 +34,9 @@ test-push-service: .venv/.development  ## what needs npm, see the README
 test-node: .venv/.development  ## what needs Node.js and npm, see the README
 	$(BIN)/python -m pytest -m node
 
+test-cluster: .venv/.development  ## what needs nginx, see the README
+	$(BIN)/python -m pytest -m "cluster and not long"
+
 test-all: .venv/.development  ## and what takes minutes
 	$(BIN)/python -m pytest
 

@@ -13,6 +13,7 @@ from services.gateway.deadlines import Deadlines
 from services.gateway.push_connection import Change, EndReason
 from services.gateway.samples import new_samples
 from shared.log.appender import LogUnavailableError
+from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class Connections:
             try:
                 async with asyncio.timeout(REJOIN_SECONDS):
                     await self._look_again(channel)
-            except (LogUnavailableError, TimeoutError) as error:
+            except (LogUnavailableError, *POSTGRES_AWAY) as error:
                 _log.info("rejoin_refused", extra={"error": repr(error)})
                 channel.end(EndReason.LOST)
             except Exception:  # noqa: BLE001  a loop of the process: the client comes again

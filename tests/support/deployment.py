@@ -6,6 +6,7 @@ from pathlib import Path
 from services.cli.deployment import write_secrets
 from services.cli.embedded.child import ChildSpec
 from services.cli.embedded.nats_server import greets, nats_program
+from services.cli.embedded.ports import free_port
 from shared.runtime.nats_files import NATS_FILES
 from tests.support.servers import Server
 
@@ -44,6 +45,8 @@ class DeployedNats(Server):
         cluster_ports: tuple[int, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        monitor_port = free_port()
+        self.monitor_url = f"http://127.0.0.1:{monitor_port}"
         configuration = NATS_FILES / ("cluster.conf" if cluster_ports else "node.conf")
         pid_path = folder / "nats.pid"
         environment = secrets.of("nats")
@@ -55,7 +58,7 @@ class DeployedNats(Server):
             "NATS_HOST": "127.0.0.1",
             "NATS_PORT": str(port),
             "NATS_SERVER_NAME": name,
-            "NATS_MONITOR": "127.0.0.1:-1",
+            "NATS_MONITOR": f"127.0.0.1:{monitor_port}",
             "NATS_STORE_DIR": str(folder / "store"),
             "NATS_CLUSTER_LISTEN": f"127.0.0.1:{cluster_port}",
             "NATS_CLUSTER_ROUTES": f"[{routes}]",
