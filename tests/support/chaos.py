@@ -127,13 +127,18 @@ class Fleet:
                         self._record.counts[name] += value - before if value >= before else value
                 await asyncio.sleep(1)
 
-    async def rage(self, seconds: float, dice: random.Random) -> None:
+    async def rage(
+        self,
+        seconds: float,
+        dice: random.Random,
+        between: tuple[float, float] = _BETWEEN_KILLS_SECONDS,
+    ) -> None:
         """kill -9, one after the other, in random order and each about as often."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         victims: list[str] = []
         while loop.time() < end:
-            await asyncio.sleep(dice.uniform(*_BETWEEN_KILLS_SECONDS))
+            await asyncio.sleep(dice.uniform(*between))
             if not victims:
                 victims = [*self._ports, *self._servers]
                 dice.shuffle(victims)
