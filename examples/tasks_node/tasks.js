@@ -5,7 +5,7 @@ import { connect, headers } from "nats";
 import { Journal } from "./journal.js";
 import { CAPABILITY, MethodFailed, TYPES, methodsOver, stateOf } from "./methods.js";
 
-const CONTRACT = "1";
+const CONTRACT = 1;
 const { TASKS_NATS_URL, TASKS_TOKEN, TASKS_JOURNAL = "tasks.jsonl" } = process.env;
 
 const { username, password, host } = new URL(TASKS_NATS_URL);
@@ -24,7 +24,7 @@ const service = await nats.services.add({
   name: CAPABILITY.replace(/[^A-Za-z0-9-]/g, "_"),
   version: "1.0.0",
   metadata: {
-    "tidings.contract": CONTRACT,
+    "tidings.contract": String(CONTRACT),
     "tidings.capability": CAPABILITY,
     "tidings.session": "{}",
     "tidings.account": JSON.stringify({ maxTitleLength: 200 }),
@@ -52,10 +52,11 @@ for (const signal of ["SIGTERM", "SIGINT"]) {
 
 function answer(message, method, handle) {
   try {
-    if (message.headers?.get("Tidings-Contract") !== CONTRACT) {
+    const call = message.json();
+    if (call.version !== CONTRACT) {
       throw new MethodFailed("serverUnavailable", "Of another version of the contract.");
     }
-    message.respond(JSON.stringify({ name: method, ...handle(message.json()) }));
+    message.respond(JSON.stringify({ name: method, ...handle(call) }));
   } catch (error) {
     if (error instanceof MethodFailed) {
       message.respond(JSON.stringify({ name: "error", arguments: error.answer }));

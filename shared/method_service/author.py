@@ -24,10 +24,7 @@ from nats.micro.service import EndpointConfig, Service, ServiceConfig
 from shared.bus.connection import Bus, BusUnavailableError
 from shared.jmap.i_json import JsonObject, encode_json
 from shared.method_service.contract import (
-    CALL_HEADER,
     CONTRACT_VERSION,
-    TIMEOUT_HEADER,
-    VERSION_HEADER,
     ServiceDescription,
     cancel_subject,
     metadata_of,
@@ -38,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 _APPEND_SUBJECT = "tidings.append"
 _APPEND_SECONDS = 10.0
-_TIMEOUT_MILLISECONDS = "10000"  # where a call does not say
 
 States: TypeAlias = Mapping[str, Mapping[str, tuple[str, int]]]
 """Account -> type -> (state, order)."""
@@ -80,6 +76,9 @@ class MethodCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     using: list[str]
     principal: Principal
     created_ids: dict[str, str]
+    version: int = CONTRACT_VERSION
+    timeout: int = 10_000  # milliseconds until nobody waits any more
+    traceparent: str | None = None
 
     def account(self, *, to_write: bool = False) -> str:
         """The id in `accountId`. Raises MethodFailedError."""
@@ -199,10 +198,9 @@ class _Calls:
     def taker(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[None]]:
         async def take(request: Request) -> None:
             await self._slots.acquire()
-            headers = request.headers or {}
-            call_id = headers.get(CALL_HEADER, "")
-            task = self._tasks.create_task(self._answer(method, handler, request, call_id))
-            self._running[call_id] = self._handling[call_id] = task
+            name = request._msg.reply  # noqa: SLF001 - as a cancel names the call
+            task = self._tasks.create_task(self._answer(method, handler, request, name))
+            self._running[name] = self._handling[name] = task
 
         return take
 
@@ -216,10 +214,10 @@ class _Calls:
         if self._running:
             await asyncio.wait(self._running.values())
 
-    async def _answer(self, method: str, handler: Handler, request: Request, call_id: str) -> None:
+    async def _answer(self, method: str, handler: Handler, request: Request, name: str) -> None:
         try:
             answer = await self._handle(method, handler, request)
-            self._handling.pop(call_id, None)  # from here on it is answered, whoever waits
+            self._handling.pop(name, None)  # from here on it is answered, whoever waits
             if answer is None:
                 await request.respond_error("500", "a fault of the service, which its log has")
             else:
@@ -228,14 +226,15 @@ class _Calls:
             _log.warning("answer_not_sent", extra={"method": method, "error": repr(error)})
         finally:
             self._slots.release()
-            self._running.pop(call_id, None)
-            self._handling.pop(call_id, None)
+            self._running.pop(name, None)
+            self._handling.pop(name, None)
 
     async def _handle(self, method: str, handler: Handler, request: Request) -> JsonObject | None:
         """None: a fault."""
         try:
-            async with asyncio.timeout(_seconds(request.headers or {})):
-                reply = await handler(_calls.decode(request.data))
+            call = _read(request.data)
+            async with asyncio.timeout(call.timeout / 1000):
+                reply = await handler(call)
         except MethodFailedError as error:
             return {"name": "error", "arguments": error.arguments}
         except Exception:  # noqa: BLE001 - a fault of one call is no other call's
@@ -245,8 +244,9 @@ class _Calls:
         return answer
 
 
-def _seconds(headers: Mapping[str, str]) -> float:
-    """As long as somebody waits. Raises MethodFailedError."""
-    if headers.get(VERSION_HEADER) != CONTRACT_VERSION:
+def _read(body: bytes) -> MethodCall:
+    """Raises MethodFailedError."""
+    call = _calls.decode(body)
+    if call.version != CONTRACT_VERSION:
         raise MethodFailedError("serverUnavailable", "Of another version of the contract.")
-    return int(headers.get(TIMEOUT_HEADER, _TIMEOUT_MILLISECONDS)) / 1000
+    return call

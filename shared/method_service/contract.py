@@ -1,4 +1,4 @@
-"""The contract of method services: names, subjects, headers, what a service says of itself.
+"""The contract of method services: names, subjects, what a service says of itself.
 
 docs/method-services.md has it for those who write one, in whatever language.
 """
@@ -11,16 +11,11 @@ from msgspec import field
 
 from shared.jmap.i_json import JsonObject, NotIJsonError, decode_i_json, encode_json
 
-CONTRACT_VERSION = "1"
-"""Members and headers may be added to a version, and are ignored by who does not know them."""
+CONTRACT_VERSION = 1
+"""Members may be added to a version, and are ignored by who does not know them."""
 
 METHOD_SUBJECT = "tidings.method"
 CANCEL_SUBJECT = "tidings.cancel"
-
-VERSION_HEADER = "Tidings-Contract"  # of requests; of a reply: absent means the request's
-CALL_HEADER = "Tidings-Call"  # unique; a cancel names it
-TIMEOUT_HEADER = "Tidings-Timeout"  # milliseconds until nobody waits any more
-TRACE_HEADER = "traceparent"
 
 _CONTRACT = "tidings.contract"  # versions, with spaces between them
 _CAPABILITY = "tidings.capability"  # the exact URI
@@ -81,14 +76,14 @@ def subject_of(method: str) -> str:
 
 
 def cancel_subject(service: str) -> str:
-    """Every instance of the service hears it; the body is the id of the call."""
+    """Every instance of the service hears it; the body is the reply subject of the call."""
     return f"{CANCEL_SUBJECT}.{service}"
 
 
 def metadata_of(description: ServiceDescription) -> dict[str, str]:
     """For the registration."""
     metadata = {
-        _CONTRACT: CONTRACT_VERSION,
+        _CONTRACT: str(CONTRACT_VERSION),
         _CAPABILITY: description.capability,
         _SESSION: encode_json(description.session).decode(),
         _TYPES: encode_json(description.types).decode(),
@@ -137,7 +132,7 @@ def _description(info: _Info, metadata: Mapping[str, str]) -> ServiceDescription
         raise ContractError(f"{_CAPABILITY} is no URI")
     if info.name != service_name(capability):
         raise ContractError(f"its name is not {service_name(capability)}")
-    if CONTRACT_VERSION not in metadata.get(_CONTRACT, "").split():
+    if str(CONTRACT_VERSION) not in metadata.get(_CONTRACT, "").split():
         raise ContractError(f"{_CONTRACT} does not name version {CONTRACT_VERSION}")
     if not _VERSION.fullmatch(info.version):
         raise ContractError("its version is not of the form 1.2.3")

@@ -9,6 +9,7 @@ import msgspec
 from shared.jmap.i_json import INT_MAX, JsonObject, JsonValue, NotIJsonError, decode_i_json
 from shared.jmap.ids import is_id
 from shared.log.event import GivenState
+from shared.method_service.contract import CONTRACT_VERSION
 
 PARTIAL = "serverPartialFail"
 _ERROR_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9:._-]{0,254}", re.ASCII)
@@ -51,14 +52,7 @@ def may_change(method: str) -> bool:
 
 def check_answer(body: bytes, asked: Asked) -> Answer:
     """Raises BadAnswerError. Members that the contract does not name are ignored."""
-    if len(body) > asked.octets_max:
-        raise BadAnswerError(f"larger than {asked.octets_max} octets")
-    try:
-        reply = decode_i_json(body)
-    except NotIJsonError as error:
-        raise BadAnswerError(str(error)) from error
-    if not isinstance(reply, dict):
-        raise BadAnswerError("no object")
+    reply = _object(body, asked.octets_max)
     first = _response(reply, asked.method)
     created_ids = _created_ids(reply.get("createdIds"), asked)
     changed = _changed(reply.get("changed"), asked)
@@ -71,6 +65,20 @@ def check_answer(body: bytes, asked: Asked) -> Answer:
     if reply.get("implicit") is not None:
         responses.append(_implicit(reply["implicit"], asked))
     return Answer(responses=responses, created_ids=created_ids, changed=changed)
+
+
+def _object(body: bytes, octets_max: int) -> JsonObject:
+    if len(body) > octets_max:
+        raise BadAnswerError(f"larger than {octets_max} octets")
+    try:
+        reply = decode_i_json(body)
+    except NotIJsonError as error:
+        raise BadAnswerError(str(error)) from error
+    if not isinstance(reply, dict):
+        raise BadAnswerError("no object")
+    if reply.get("version", CONTRACT_VERSION) != CONTRACT_VERSION:
+        raise BadAnswerError("of another version of the contract")
+    return reply
 
 
 def _response(reply: JsonObject, method: str) -> tuple[str, JsonObject]:

@@ -25,13 +25,10 @@ from services.dispatcher.remote.changes import Changes, Reported
 from services.dispatcher.remote.exchange import Exchange, Question, Silence
 from services.dispatcher.remote.settings import MethodServiceSettings
 from shared.jmap.errors import METHOD_ERRORS, MethodError
-from shared.jmap.i_json import JsonObject, encode_json
+from shared.jmap.i_json import JsonObject, JsonValue, encode_json
 from shared.jmap.session import CoreLimits
 from shared.method_service.contract import (
     CONTRACT_VERSION,
-    TIMEOUT_HEADER,
-    TRACE_HEADER,
-    VERSION_HEADER,
     ServiceDescription,
     cancel_subject,
     subject_of,
@@ -93,7 +90,7 @@ class RemoteCalls:
 
     async def _call(self, service: ServiceDescription, method: str, call: Call) -> Answers:
         self._check_limits(method, call)
-        body = _request(method, call)
+        body = _request(method, call, self._settings.timeout_seconds)
         if len(body) > self._exchange.octets_max:
             raise MethodError("requestTooLarge", "The call is larger than can be passed on.")
         if self._running[service.capability] >= self._settings.calls_max:
@@ -114,7 +111,6 @@ class RemoteCalls:
             subject=subject_of(method),
             cancel_subject=cancel_subject(service.name),
             body=body,
-            headers=self._headers(call),
             late=functools.partial(self._hear_late, asked, call),
             gone=call.gone,
         )
@@ -149,13 +145,6 @@ class RemoteCalls:
         if answer.changed:
             self._changes.tell_later(Reported(answer.changed, call.cause))
 
-    def _headers(self, call: Call) -> dict[str, str]:
-        milliseconds = max(1, int(self._settings.timeout_seconds * 1000))
-        headers = {VERSION_HEADER: CONTRACT_VERSION, TIMEOUT_HEADER: str(milliseconds)}
-        if call.cause.traceparent is not None:
-            headers[TRACE_HEADER] = call.cause.traceparent
-        return headers
-
     def _check_limits(self, method: str, call: Call) -> None:
         """Those that the session tells for all types, and that the account is the user's."""
         arguments, verb = call.arguments, method.partition("/")[2]
@@ -176,20 +165,22 @@ class RemoteCalls:
             )
 
 
-def _request(method: str, call: Call) -> bytes:
-    accounts: JsonObject = {
+def _request(method: str, call: Call, timeout_seconds: float) -> bytes:
+    accounts: dict[str, JsonValue] = {
         account.id: {"readOnly": account.role == "read"} for account in call.accounts.values()
     }
-    return encode_json(
-        {
-            "method": method,
-            "arguments": call.arguments,
-            "callId": call.call_id,
-            "using": sorted(call.using),
-            "principal": {"id": call.user_id, "accounts": accounts},
-            "createdIds": call.created_ids,
-        }
-    )
+    request: JsonObject = {
+        "version": CONTRACT_VERSION,
+        "timeout": max(1, int(timeout_seconds * 1000)),
+        "traceparent": call.cause.traceparent,
+        "method": method,
+        "arguments": call.arguments,
+        "callId": call.call_id,
+        "using": list[JsonValue](sorted(call.using)),
+        "principal": {"id": call.user_id, "accounts": accounts},
+        "createdIds": dict[str, JsonValue](call.created_ids),
+    }
+    return encode_json(request)
 
 
 def _checked(message: Msg, asked: Asked) -> Answer:
@@ -199,8 +190,6 @@ def _checked(message: Msg, asked: Asked) -> Answer:
         if headers[_FAULT_CODE_HEADER] == _UNAVAILABLE_CODE:
             raise MethodError("serverUnavailable", "The service of this method cannot answer now.")
         raise BadAnswerError(f"a fault of the service: {headers.get(_FAULT_HEADER, '')[:500]}")
-    if headers.get(VERSION_HEADER, CONTRACT_VERSION) != CONTRACT_VERSION:
-        raise BadAnswerError("of another version of the contract")
     return check_answer(bytes(message.data), asked)
 
 

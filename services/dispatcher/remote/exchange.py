@@ -19,13 +19,12 @@ from nats.errors import Error as NatsError
 
 from services.dispatcher.registry import Gone
 from shared.bus.connection import Bus, BusUnavailableError
-from shared.method_service.contract import CALL_HEADER
 
 _log = logging.getLogger(__name__)
 
 LATE_MAX = 1000  # questions given up, whose answers are still listened for
 _NO_RESPONDERS = "503"
-_HEADER_OCTETS = 1024
+_AT_ONCE_SECONDS = 0.05  # whoever answers within is not worth a watch over the client
 
 
 class Silence(Enum):
@@ -47,16 +46,16 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     cancel_subject: str
     body: bytes
-    headers: dict[str, str]
     late: LateAnswer
     gone: Gone | None
 
 
 class Exchange:
-    """Use as `async with`."""
+    """Use as `async with`, inside of `tasks`."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, tasks: asyncio.TaskGroup) -> None:
         self._bus = bus
+        self._tasks = tasks
         self._prefix = bus.client.new_inbox()
         self._count = 0
         self._waiting: dict[str, asyncio.Future[Msg | Silence]] = {}
@@ -83,7 +82,7 @@ class Exchange:
     @property
     def octets_max(self) -> int:
         """Of a question's body."""
-        return int(self._bus.client.max_payload) - _HEADER_OCTETS
+        return int(self._bus.client.max_payload)
 
     async def ask(self, question: Question, *, timeout_seconds: float) -> Msg | Silence:
         """Who does not get an answer in time, or is cancelled, has told the service to stop."""
@@ -95,8 +94,7 @@ class Exchange:
         answer: Msg | Silence = Silence.UNSENT
         is_sent = False
         try:
-            headers = {**question.headers, CALL_HEADER: reply}
-            await self._bus.publish(question.subject, question.body, reply=reply, headers=headers)
+            await self._bus.publish(question.subject, question.body, reply=reply)
             is_sent = True
             answer = await self._answer(future, question.gone, timeout_seconds)
         except BusUnavailableError as error:
@@ -110,17 +108,19 @@ class Exchange:
     async def _answer(
         self, future: asyncio.Future[Msg | Silence], gone: Gone | None, timeout_seconds: float
     ) -> Msg | Silence:
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(timeout_seconds, _settle, future, Silence.LATE)]
+        if gone is not None:
+            timers.append(loop.call_later(_AT_ONCE_SECONDS, self._watch, gone, future))
         try:
-            async with asyncio.timeout(timeout_seconds):
-                if gone is None:
-                    return await future
-                async with asyncio.TaskGroup() as tasks:
-                    watch = tasks.create_task(_watch(gone, future))
-                    answer = await future
-                    watch.cancel()
-                return answer
-        except TimeoutError:
-            return Silence.LATE
+            return await future
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def _watch(self, gone: Gone, future: asyncio.Future[Msg | Silence]) -> None:
+        watch = self._tasks.create_task(_settle_when(gone, future))
+        future.add_done_callback(lambda _: watch.cancel())
 
     async def _give_up(
         self, question: Question, token: str, reply: str, future: asyncio.Future[Msg | Silence]
@@ -142,9 +142,8 @@ class Exchange:
         token = message.subject.rsplit(".", 1)[1]
         future = self._waiting.get(token)
         if future is not None:
-            if not future.done():
-                is_nobody = (message.headers or {}).get("Status") == _NO_RESPONDERS
-                future.set_result(Silence.NOBODY if is_nobody else message)
+            is_nobody = (message.headers or {}).get("Status") == _NO_RESPONDERS
+            _settle(future, Silence.NOBODY if is_nobody else message)
             return
         late = self._late.pop(token, None)
         if late is not None:
@@ -152,11 +151,15 @@ class Exchange:
 
     def _lose_all(self) -> None:
         for future in self._waiting.values():
-            if not future.done():
-                future.set_result(Silence.LOST)
+            _settle(future, Silence.LOST)
 
 
-async def _watch(gone: Gone, future: asyncio.Future[Msg | Silence]) -> None:
-    await gone()
+def _settle(future: asyncio.Future[Msg | Silence], answer: Msg | Silence) -> None:
+    """The first one counts."""
     if not future.done():
-        future.set_result(Silence.GONE)
+        future.set_result(answer)
+
+
+async def _settle_when(gone: Gone, future: asyncio.Future[Msg | Silence]) -> None:
+    await gone()
+    _settle(future, Silence.GONE)

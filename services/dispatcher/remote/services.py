@@ -60,7 +60,8 @@ class MethodServices:
         """Until cancelled; sets `met` when those that are there now were found."""
         changes = Changes(pool, follow, self._clock, log_seconds=self._settings.log_seconds)
         async with AsyncExitStack() as stack:
-            exchange = await stack.enter_async_context(Exchange(bus))
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            exchange = await stack.enter_async_context(Exchange(bus, tasks))
             calls = RemoteCalls(
                 exchange,
                 changes,
@@ -69,7 +70,6 @@ class MethodServices:
                 clock=self._clock,
                 metrics=self._metrics,
             )
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(changes.run())
             await self._look(bus, calls)
 

@@ -87,6 +87,9 @@ async def test_a_call_has_the_contracts_shape(client: JmapClient, clean_nats_url
         )
     [call] = shelves.calls
     assert msgspec.to_builtins(call) == {
+        "version": 1,
+        "timeout": SETTINGS.timeout_seconds * 1000,
+        "traceparent": None,
         "method": "Shelf/get",
         "arguments": {"accountId": client.account_id, "ids": ["x"]},
         "callId": "call 7",

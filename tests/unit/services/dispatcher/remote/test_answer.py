@@ -88,6 +88,8 @@ def test_a_copy_may_answer_for_the_destruction_of_the_originals() -> None:
         b"\xff",
         b"[" * 9000,
         answer(pad="x" * 10_000),
+        answer(version=2),
+        answer(version="1"),
         answer(name=7),
         answer(name="Note/get"),
         answer(name="ContactCard/set"),
