@@ -73,6 +73,8 @@ PURE_MODULES := \
   shared/jmap/* \
   shared/log/cursor.py \
   shared/log/event.py \
+  shared/log/event_filter.py \
+  services/cli/pace.py \
   shared/log/subjects.py \
   shared/log/verdict.py \
   shared/method_service/contract.py \

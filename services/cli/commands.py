@@ -4,6 +4,7 @@ import typer
 
 from services.cli.admin import account, grant, token, user
 from services.cli.deployment import secrets_command
+from services.cli.events import events
 from services.cli.maintenance import apply_migrations, rebuild_log
 from services.cli.processes import run_dispatcher, run_gateway, run_webhooks
 from services.cli.run import run
@@ -31,6 +32,7 @@ for name, group in (
 
 
 app.command("secrets")(secrets_command)
+app.command()(events)
 
 
 @app.command()

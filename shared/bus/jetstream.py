@@ -45,6 +45,19 @@ class RawMessage(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Delivered(msgspec.Struct, frozen=True):
+    consumer_seq: int
+
+
+class ConsumerProgress(msgspec.Struct, frozen=True):
+    num_pending: int  # messages that it has not sent yet
+    delivered: Delivered
+
+    def is_complete(self, received: int) -> bool:
+        """Whether who has received so many messages of it has them all."""
+        return self.num_pending == 0 and self.delivered.consumer_seq == received
+
+
 class _Error(msgspec.Struct):
     code: int = 0
     err_code: int = 0
@@ -67,6 +80,7 @@ class _MessageAnswer(msgspec.Struct):
 _answers = msgspec.json.Decoder(_Answer)
 _infos = msgspec.json.Decoder(StreamInfo)
 _messages = msgspec.json.Decoder(_MessageAnswer)
+_progress = msgspec.json.Decoder(ConsumerProgress)
 
 
 class JetStream:
@@ -114,6 +128,9 @@ class JetStream:
                 return False
             raise
         return True
+
+    async def consumer_progress(self, stream: str, name: str) -> ConsumerProgress:
+        return _progress.decode(await self._call(f"CONSUMER.INFO.{stream}.{name}", b""))
 
     async def last_message(self, stream: str, subject: str) -> RawMessage | None:
         """The subject's last message as the stream's leader has it; None when it has none."""

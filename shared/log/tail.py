@@ -1,4 +1,4 @@
-"""One ordered, gap-free reader of the whole stream, on a raw pull consumer.
+"""One ordered, gap-free reader of the stream, or of one account, on a raw pull consumer.
 
 A gap in the consumer's sequence, as any doubt about the pull, ends `follow`, and the caller checks
 the log and starts a new consumer behind the last event that it was given.
@@ -6,8 +6,9 @@ the log and starts a new consumer behind the last event that it was given.
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -17,7 +18,8 @@ from shared.bus.jetstream import JetStream
 from shared.log.event import StoredEvent
 from shared.log.pull import Pull
 from shared.log.stored import stored_event
-from shared.log.subjects import STREAM, account_of
+from shared.log.subjects import STREAM, account_of, subject_of
+from shared.runtime.clock import utc_text
 
 _BATCH = 1_000  # events asked for at once
 _CONSUMER_IDLE_SECONDS = 10  # then the server removes the consumer of a dead process
@@ -27,11 +29,27 @@ Receive = Callable[[str, StoredEvent], None]
 
 
 class Tail:
-    """Use a connection of its own; `position` is the sequence up to which all was received."""
+    """Use a connection of its own; `position` is the sequence up to which all was received.
 
-    def __init__(self, bus: Bus, jetstream: JetStream) -> None:
+    For who reads at leisure: `account_id` alone is read, nothing stored before `since` is, and
+    nothing more is asked for until `room` returns.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        jetstream: JetStream,
+        *,
+        account_id: str | None = None,
+        since: datetime | None = None,
+        room: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._bus = bus
         self._jetstream = jetstream
+        self._account_id = account_id
+        self._since = since
+        self._room = room
+        self._reading: _Reading | None = None
         self._waiting: list[tuple[int, asyncio.Event]] = []
         self.position = 0
 
@@ -60,34 +78,65 @@ class Tail:
         """
         reading = _Reading(self, receive)
         self._bus.on_connection_change(reading.pull.lose_connection)
-        name = f"tail-{secrets.token_hex(8)}"
         inbox = self._bus.client.new_inbox()
         subscription = await self._bus.client.subscribe(
             inbox, cb=reading.take, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
         try:
-            await self._jetstream.create_consumer(STREAM, _consumer(name, self.position + 1))
+            await self._jetstream.create_consumer(STREAM, self._consumer(reading.name))
+            self._reading = reading
             while True:
+                if self._room is not None:
+                    await self._room()
                 await self._bus.publish(
-                    f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{name}",
+                    f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{reading.name}",
                     reading.pull.next_request(),
                     reply=inbox,
                 )
                 while not reading.pull.wants_more:
                     await reading.pull.wait()
         finally:
+            self._reading = None
             self._bus.forget_listener(reading.pull.lose_connection)
             with suppress(NatsError):  # the connection is gone, and the subscription with it
                 await subscription.unsubscribe()
+
+    async def is_at_end(self) -> bool:
+        """Whether `follow` has received all there is.
+
+        Raises BusUnavailableError, JetStreamError.
+        """
+        reading = self._reading
+        if reading is None:
+            return False
+        progress = await self._jetstream.consumer_progress(STREAM, reading.name)
+        return progress.is_complete(reading.received)
+
+    def _consumer(self, name: str) -> dict[str, object]:
+        """No filter for the services' own: with one and a start in the middle the server may scan.
+
+        Who asks for one account reads less than it would read without.
+        """
+        config = _consumer(name, self.position + 1)
+        if self._account_id is not None:
+            config["filter_subject"] = subject_of(self._account_id)
+        if self._since is not None and self.position == 0:
+            del config["opt_start_seq"]
+            config |= {
+                "deliver_policy": "by_start_time",
+                "opt_start_time": utc_text(self._since),
+            }
+        return config
 
 
 class _Reading:
     """The messages of one consumer."""
 
     def __init__(self, tail: Tail, receive: Receive) -> None:
+        self.name = f"tail-{secrets.token_hex(8)}"
+        self.received = 0  # by the consumer's own count
         self._tail = tail
         self._receive = receive
-        self._consumer_sequence = 0
         self.pull = Pull(_BATCH)
 
     async def take(self, message: Msg) -> None:
@@ -97,10 +146,10 @@ class _Reading:
         # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.…
         tokens = message.reply.split(".")
         sequence, consumer_sequence = int(tokens[-4]), int(tokens[-3])
-        if consumer_sequence != self._consumer_sequence + 1:
+        if consumer_sequence != self.received + 1:
             self.pull.break_off(f"gap before {sequence}")
             return
-        self._consumer_sequence = consumer_sequence
+        self.received = consumer_sequence
         account_id = account_of(message.subject)
         if account_id is not None:
             self._receive(account_id, stored_event(message.subject, sequence, message.data))
@@ -111,7 +160,6 @@ class _Reading:
 
 
 def _consumer(name: str, first_sequence: int) -> dict[str, object]:
-    """No filter: with one and a start in the middle the server scans while writers wait."""
     return {
         "name": name,
         "ack_policy": "none",

@@ -7,7 +7,7 @@ from shared.jmap.i_json import JsonObject
 from shared.log.event import Cause
 from shared.store.ids import new_id
 from shared.store.outbox import OutboxEntry
-from shared.store.pool import Connection
+from shared.store.pool import Connection, Executor
 from shared.store.records import (
     RecordWrite,
     Role,
@@ -87,6 +87,26 @@ async def find_user(pool: asyncpg.Pool, name: str) -> str | None:
     """The id of the user of that name."""
     user_id: str | None = await pool.fetchval("SELECT id FROM users WHERE name = $1", name)
     return user_id
+
+
+async def find_account(executor: Executor, account: str) -> str:
+    """The id of an account that is given by id or name. Raises UnknownNameError."""
+    ids = [
+        row["id"]
+        for row in await executor.fetch(
+            "SELECT id FROM accounts WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 2",
+            account,
+        )
+    ]
+    if not ids or (len(ids) > 1 and ids[0] != account):
+        raise UnknownNameError("account" if not ids else "single account", account)
+    return str(ids[0])
+
+
+async def names_of_user(executor: Executor, user: str) -> frozenset[str]:
+    """Id and name of the user that is given by one of them, and what was given."""
+    rows = await executor.fetch("SELECT id, name FROM users WHERE id = $1 OR name = $1", user)
+    return frozenset({user, *(row["id"] for row in rows), *(row["name"] for row in rows)})
 
 
 async def add_user(pool: asyncpg.Pool, name: str) -> tuple[str, str]:
@@ -195,16 +215,7 @@ async def _ids(connection: Connection, account: str, user: str) -> tuple[str, st
     )
     if user_id is None:
         raise UnknownNameError("user", user)
-    ids = [
-        row["id"]
-        for row in await connection.fetch(
-            "SELECT id FROM accounts WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 2",
-            account,
-        )
-    ]
-    if not ids or (len(ids) > 1 and ids[0] != account):
-        raise UnknownNameError("account" if not ids else "single account", account)
-    return ids[0], user_id
+    return await find_account(connection, account), user_id
 
 
 async def _require_owner(

@@ -1,21 +1,17 @@
 """A webhook from the outside: made over JMAP, looked at and cured by the command line."""
 
-import functools
 import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.jmap_user import JmapUser
 from tests.support.processes import Up, tidings
 from tests.support.webhook_sink import Behaviour, WebhookSink, webhook_sink
 
 pytestmark = pytest.mark.end_to_end
-
-CORE = "urn:ietf:params:jmap:core"
-CONTACTS = "urn:ietf:params:jmap:contacts"
 
 
 @pytest.fixture(scope="module")
@@ -34,46 +30,6 @@ def sink() -> Iterator[WebhookSink]:
         yield sink
 
 
-class Client:
-    """A user with a webhook."""
-
-    def __init__(self, up: Up, name: str) -> None:
-        self.account = up.command("user", "add", name)["account"]
-        token = up.command("token", "issue", name)["token"]
-        self._post = functools.partial(
-            httpx.post,
-            f"{up.url}/jmap/api",
-            headers={"Authorization": f"Bearer {token}"},
-            trust_env=False,
-        )
-
-    def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        request = {"using": [CORE, CONTACTS], "methodCalls": [[name, arguments, "0"]]}
-        [answer] = self._post(json=request).json()["methodResponses"]
-        result: dict[str, Any] = answer[1]
-        return result
-
-    def subscribe(self, url: str) -> str:
-        create = {"s": {"deviceClientId": "d", "url": url, "types": None}}
-        answer = self.call("PushSubscription/set", {"create": create})
-        return str(answer["created"]["s"]["id"])
-
-    def change(self) -> str:
-        """A new address book; returns the state."""
-        arguments = {"accountId": self.account, "create": {"b": {"name": "More"}}}
-        return str(self.call("AddressBook/set", arguments)["newState"])
-
-    def told(self, sink: WebhookSink) -> str | None:
-        """The state of AddressBook that the endpoint heard of last."""
-        found = [json.loads(post.content) for post in sink.posts]
-        states = [
-            message["changed"][self.account]["AddressBook"]
-            for message in found
-            if message["@type"] == "StateChange"
-        ]
-        return states[-1] if states else None
-
-
 def show(up: Up, subscription: str) -> dict[str, Any]:
     return dict(up.command("subscription", "show", subscription))
 
@@ -86,7 +42,7 @@ def run(up: Up, *arguments: str) -> None:
 async def test_an_operator_sees_why_a_push_did_not_arrive_and_resumes_it(
     up: Up, sink: WebhookSink
 ) -> None:
-    client = Client(up, "ada")
+    client = JmapUser(up, "ada")
     subscription = client.subscribe(sink.url("/secret"))
     await eventually(lambda: show(up, subscription)["state"] == "converged")
     sink.behave("/secret", Behaviour(status=500, body=b"out of disk"))
@@ -110,7 +66,7 @@ async def test_an_operator_sees_why_a_push_did_not_arrive_and_resumes_it(
 async def test_a_paused_subscription_is_told_what_it_missed_once_it_is_resumed(
     up: Up, sink: WebhookSink
 ) -> None:
-    client = Client(up, "bob")
+    client = JmapUser(up, "bob")
     subscription = client.subscribe(sink.url("/a"))
     await eventually(lambda: show(up, subscription)["state"] == "converged")
     run(up, "pause", subscription)
@@ -136,7 +92,7 @@ def test_an_unknown_subscription_is_said_to_be_unknown(up: Up) -> None:
 
 
 def test_people_get_tables(up: Up, sink: WebhookSink) -> None:
-    subscription = Client(up, "cy").subscribe(sink.url("/a"))
+    subscription = JmapUser(up, "cy").subscribe(sink.url("/a"))
 
     listed = tidings("subscription", "list", environment=up.environment)
     shown = tidings("subscription", "show", subscription, environment=up.environment)
