@@ -192,7 +192,7 @@ def read_creation(key: str, given: JsonObject, terms: Terms, exemptions: Exempti
     answer |= _unlike(given, "expires", _date(lifetime.expires_at))
     return Creation(
         device_client_id=str(record["deviceClientId"]),
-        url=endpoint.url,
+        url=str(record["url"]),
         origin=endpoint.origin,
         keys=keys,
         types=_names(record["types"]),
