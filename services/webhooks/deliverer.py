@@ -180,6 +180,7 @@ class Deliverer:
             failing_since=verdict.health.failing_since,
             began_at=began_at,
             attempts=lane.attempts + len(telling.attempts),
+            sent_up_to=max((attempt.cursor for attempt in telling.attempts), default=0),
         )
         return LookEnd(lane.id, settlement, telling.attempts)
 

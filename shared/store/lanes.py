@@ -64,7 +64,10 @@ class ClaimedLane(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """A look's end. `must_retry`: something is left to tell, whatever came meanwhile."""
+    """A look's end. `must_retry`: something is left to tell, whatever came meanwhile.
+
+    `sent_up_to`: the endpoint may know all up to there, though it did not say so.
+    """
 
     lane: ClaimedLane
     cursor: int
@@ -76,6 +79,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     failing_since: datetime | None
     began_at: datetime
     attempts: int
+    sent_up_to: int
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,38 +268,39 @@ async def settle_lanes(pool: asyncpg.Pool, settlements: Sequence[Settlement]) ->
             one.failing_since,
             one.began_at,
             one.attempts,
+            one.sent_up_to,
         )
         for one in settlements
     ]
-    await pool.execute(
-        """
-        WITH settled AS (
-            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::jsonb[], $5::bool[],
-                $6::timestamptz[], $7::int[], $8::int[], $9::timestamptz[], $10::timestamptz[],
-                $11::bigint[])
-            AS given (id, lease, cursor, told, must_retry, not_before, window_ms, failures,
-                failing_since, began_at, attempts)
-        ), locked AS (
-            SELECT settled.* FROM lanes
-            JOIN settled ON settled.id = lanes.subscription_id AND settled.lease = lanes.lease
-            ORDER BY lanes.subscription_id FOR NO KEY UPDATE OF lanes
-        )
-        UPDATE lanes SET cursor = locked.cursor, told = locked.told, lease = NULL,
-            not_before = locked.not_before, window_ms = locked.window_ms,
-            failures = locked.failures, failing_since = locked.failing_since,
-            attempts = locked.attempts,
-            behind_since = CASE
-                WHEN locked.must_retry THEN coalesce(lanes.behind_since, locked.began_at)
-                WHEN lanes.target > locked.cursor THEN locked.began_at END,
-            due_at = CASE
-                WHEN NOT lanes.is_open OR lanes.paused_at IS NOT NULL THEN NULL
-                WHEN locked.must_retry OR lanes.target > locked.cursor
-                THEN greatest(now(), locked.not_before) END
-        FROM locked
-        WHERE lanes.subscription_id = locked.id AND lanes.lease = locked.lease
-        """,
-        *zip(*columns, strict=True),
+    await pool.execute(_SETTLE, *zip(*columns, strict=True))
+
+
+_SETTLE = """
+    WITH settled AS (
+        SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::jsonb[], $5::bool[],
+            $6::timestamptz[], $7::int[], $8::int[], $9::timestamptz[], $10::timestamptz[],
+            $11::bigint[], $12::bigint[])
+        AS given (id, lease, cursor, told, must_retry, not_before, window_ms, failures,
+            failing_since, began_at, attempts, sent_up_to)
+    ), locked AS (
+        SELECT settled.* FROM lanes
+        JOIN settled ON settled.id = lanes.subscription_id AND settled.lease = lanes.lease
+        ORDER BY lanes.subscription_id FOR NO KEY UPDATE OF lanes
     )
+    UPDATE lanes SET cursor = locked.cursor, told = locked.told, lease = NULL,
+        not_before = locked.not_before, window_ms = locked.window_ms,
+        failures = locked.failures, failing_since = locked.failing_since,
+        attempts = locked.attempts, target = greatest(lanes.target, locked.sent_up_to),
+        behind_since = CASE
+            WHEN locked.must_retry THEN coalesce(lanes.behind_since, locked.began_at)
+            WHEN lanes.target > locked.cursor THEN locked.began_at END,
+        due_at = CASE
+            WHEN NOT lanes.is_open OR lanes.paused_at IS NOT NULL THEN NULL
+            WHEN locked.must_retry OR lanes.target > locked.cursor
+            THEN greatest(now(), locked.not_before) END
+    FROM locked
+    WHERE lanes.subscription_id = locked.id AND lanes.lease = locked.lease
+"""
 
 
 async def write_attempts(pool: asyncpg.Pool, attempts: Sequence[Attempt]) -> None:

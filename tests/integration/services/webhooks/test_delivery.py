@@ -97,6 +97,23 @@ async def test_a_failing_endpoint_is_told_the_newest_state_when_it_recovers(
     assert (lane["failures"], lane["failing_since"], lane["behind_since"]) == (0, None, None)
 
 
+async def test_what_a_failed_request_told_is_never_taken_back(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    """It may have been heard: the next read is no older, whatever replica or memory it is of."""
+    user = await bench.user()
+    subscription = await bench.subscribe(user, sink.url("/a"), types=["Email"])
+    sink.behave("/a", Behaviour(manner=Manner.CLOSE))
+    await bench.change(user.account_id, "Email")
+    await bench.change(user.account_id, "Mailbox")  # not merged into this lane, but read
+
+    async with bench.worker(FAST):
+        await eventually(lambda: is_failing(bench, subscription))
+
+    lane = await bench.lane(subscription)
+    assert lane["target"] == await bench.newest_sequence(subscription)
+
+
 async def test_a_change_during_a_request_is_told_after_it(
     bench: WebhookBench, sink: WebhookSink
 ) -> None:
