@@ -1,7 +1,6 @@
 """What a push subscription keeps secret is in no file of PostgreSQL or NATS, at no time (P-24)."""
 
 import asyncio
-import base64
 import secrets
 from pathlib import Path
 
@@ -19,28 +18,10 @@ from tests.support.push_subscriptions import (
     subscribe,
     update,
 )
+from tests.support.secrets_on_disk import forms_of, found_in
 from tests.support.servers import NatsServer, PostgresServer
 
 pytestmark = pytest.mark.integration
-
-
-def forms_of(secret: bytes) -> list[bytes]:
-    """As it might be written down; what follows it may change the last octets of base64."""
-    standard = base64.b64encode(secret).rstrip(b"=")[:-1]
-    urlsafe = base64.urlsafe_b64encode(secret).rstrip(b"=")[:-1]
-    return [secret, standard, urlsafe, secret.hex().encode(), secret.hex().upper().encode()]
-
-
-def found_in(folders: list[Path], needles: list[bytes]) -> set[bytes]:
-    found = set()
-    for folder in folders:
-        for path in folder.rglob("*"):
-            try:
-                content = path.read_bytes() if path.is_file() else b""
-            except FileNotFoundError:  # of a server that runs
-                continue
-            found |= {needle for needle in needles if needle in content}
-    return found
 
 
 async def lead_a_life(client: JmapClient, pool: asyncpg.Pool, path: str) -> tuple[str, list[bytes]]:
