@@ -98,8 +98,12 @@ class MethodCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class MethodReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`changed` is in the log, or will be, before the client has the answer."""
+    """`changed` is in the log, or will be, before the client has the answer.
 
+    `name` is set for you.
+    """
+
+    name: str = ""
     arguments: JsonObject
     created_ids: dict[str, str] = field(default_factory=dict)
     changed: States = field(default_factory=dict)
@@ -229,19 +233,20 @@ class _Calls:
             self._running.pop(name, None)
             self._handling.pop(name, None)
 
-    async def _handle(self, method: str, handler: Handler, request: Request) -> JsonObject | None:
+    async def _handle(
+        self, method: str, handler: Handler, request: Request
+    ) -> "MethodReply | None":
         """None: a fault."""
         try:
             call = _read(request.data)
             async with asyncio.timeout(call.timeout / 1000):
                 reply = await handler(call)
         except MethodFailedError as error:
-            return {"name": "error", "arguments": error.arguments}
+            return MethodReply(name="error", arguments=error.arguments)
         except Exception:  # noqa: BLE001 - a fault of one call is no other call's
             _log.exception("method_failed", extra={"method": method})
             return None
-        answer: JsonObject = {"name": method, **msgspec.to_builtins(reply)}
-        return answer
+        return msgspec.structs.replace(reply, name=method)
 
 
 def _read(body: bytes) -> MethodCall:
