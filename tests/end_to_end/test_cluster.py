@@ -56,8 +56,10 @@ class Hooks:
     def __init__(self, sink: WebhookSink, people: list[Person]) -> None:
         self._sink = sink
         self._people = {f"/{person.account_id}": person for person in people}
+        self._before: View = {}  # what /get said when they began: it need not be told
 
-    async def make(self, url: str) -> None:
+    async def make(self, url: str, api: Api) -> None:
+        self._before = await self._truth(api)
         for path, person in self._people.items():
             client = JmapClient(url, person.token, person.account_id)
             await subscribe(client, url=self._sink.url(path), types=["AddressBook", "ContactCard"])
@@ -81,19 +83,27 @@ class Hooks:
     def wrong(self, truth: View) -> list[str]:
         found = []
         for path, person in self._people.items():
-            told, seen = self.told(path, Record()), person.visible
-            if any(told.get(key) != state for key, state in truth.items() if key[0] in seen):
+            known = {**self._before, **self.told(path, Record())}
+            if any(known[key] != truth[key] for key in truth if key[0] in person.visible):
                 found.append(path)
         return found
 
     async def converge(self, api: Api, record: Record) -> None:
-        truth: View = {}
-        for person in self._people.values():
-            truth |= await api.states(person.token, person.visible)
-        await eventually(lambda: not self.wrong(truth), seconds=60, what="webhooks are behind")
+        truth = await self._truth(api)
+        try:
+            await eventually(lambda: not self.wrong(truth), seconds=60)
+        except AssertionError:
+            wrong = self.wrong(truth)
+            raise AssertionError(f"{len(wrong)} webhooks are behind: {wrong[:5]}") from None
         for path in self._people:
             record.counts["webhook pushes"] += len(self._sink.posts_to(path))
             self.told(path, record)
+
+    async def _truth(self, api: Api) -> View:
+        truth: View = {}
+        for person in self._people.values():
+            truth |= await api.states(person.token, person.visible)
+        return truth
 
 
 @contextmanager
@@ -132,7 +142,7 @@ async def survive(
     async with api.http:
         for name in cluster.names:
             await cluster.ready(name)
-        await hooks.make(cluster.url)
+        await hooks.make(cluster.url, api)
         kinds: list[type[ChaosClient]] = [ProxiedEventSourceClient, WebSocketChaosClient]
         ports = [cluster.proxy.port]
         clients = [

@@ -9,8 +9,8 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -53,6 +53,7 @@ class Proxy(Server):
                 upstreams = upstreams.replace(address, f"127.0.0.1:{port}")
         (configuration / "upstreams.conf").write_text(upstreams, encoding="utf-8")
         pid_path = folder / "nginx.pid"
+        self._log_path = folder / "nginx.log"
         super().__init__(
             ChildSpec(
                 name="nginx",
@@ -61,7 +62,7 @@ class Proxy(Server):
                     *("-c", str(configuration / "nginx.conf"), "-g", "daemon off;"),
                 ),
                 environment={"PATH": os.defpath},
-                log_path=folder / "nginx.log",
+                log_path=self._log_path,
                 pid_path=pid_path,
                 mark=str(folder),
                 stop_signal=signal.SIGTERM,
@@ -70,6 +71,9 @@ class Proxy(Server):
                 is_ready=lambda _pid: _accepts(self.port),
             )
         )
+
+    def log(self) -> str:
+        return self._log_path.read_text(encoding="utf-8")
 
 
 class Cluster:
@@ -147,13 +151,20 @@ class Cluster:
     async def lose_process(self, name: str, *, seconds: float) -> None:
         """kill -9; it is back after `seconds`."""
         self._record.counts[f"losses of a {name[:-2]}"] += 1
-        with self._hold(name):
-            process = self._running[name]
-            process.kill()
-            self._forget(name)
+        async with self.without(name):
             await asyncio.sleep(seconds)
-            self._start(name)
         await self.ready(name)
+
+    @asynccontextmanager
+    async def without(self, name: str) -> AsyncIterator[None]:
+        """It is killed for as long as this lasts, and started at the end."""
+        with self._hold(name):
+            self._running[name].kill()
+            self._forget(name)
+            try:
+                yield
+            finally:
+                self._start(name)
 
     async def restart_process(self, name: str) -> None:
         """As a deployment does: SIGTERM, the new one, until it is ready."""
