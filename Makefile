@@ -23,7 +23,7 @@ format: .venv/.development
 	$(BIN)/ruff check --fix .
 
 test: .venv/.development  ## everything, with real embedded NATS and PostgreSQL
-	$(BIN)/python -m pytest -m "not long and not browser and not push_service and not node"
+	$(BIN)/python -m pytest -m "not long and not browser and not push_service and not node and not cluster"
 
 test-browser: .venv/.development  ## what needs Chromium, see the README
 	$(BIN)/python -m pytest -m browser
