@@ -10,7 +10,7 @@ import msgspec
 class Group(StrEnum):
     HEALTHY = "healthy"
     TROUBLED = "troubled"  # failed last time
-    SLOW = "slow"  # healthy at first, and has been at it for long
+    SLOW = "slow"  # one of the others, that has been at it for long
 
 
 class SlotLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,10 +54,17 @@ class Slots:
         self._enter(lane, group)
 
     def turn_slow(self, lane: str) -> None:
-        """Nothing happens without room among the slow: then they do hold up the healthy."""
-        if self._group_of.get(lane) is not Group.HEALTHY or self.free(Group.SLOW) <= 0:
-            return
-        if self._origins[False][self._origin_of[lane]] < self._limits.origin_max:
+        """Nothing happens without room among the slow: then they do hold up their like.
+
+        Lanes that fail get half of that room at most; the rest is for those that were healthy.
+        """
+        group = self._group_of.get(lane)
+        if group is Group.HEALTHY:
+            at_origin = self._origins[False][self._origin_of[lane]]
+            may_turn = self.free(Group.SLOW) > 0 and at_origin < self._limits.origin_max
+        else:
+            may_turn = group is Group.TROUBLED and self.free(Group.SLOW) > self._limits.slow_max / 2
+        if may_turn:
             self._leave(lane)
             self._enter(lane, Group.SLOW)
 

@@ -125,6 +125,26 @@ async def test_black_holes_leave_room_at_their_origin_for_who_answers(
         assert sink.posts_to("/good")[-1].at - holes < 3
 
 
+async def test_who_failed_once_does_not_wait_for_black_holes(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    user, other = await bench.user(), await bench.user()
+    for number in range(4):
+        sink.behave(f"/hole{number}", Behaviour(manner=Manner.BLACK_HOLE))
+        await bench.subscribe(user, sink.url(f"/hole{number}"))
+    await bench.change(user.account_id)
+    blip = await bench.subscribe(other, sink.url("/blip"))
+    sink.behave("/blip", Behaviour(status=500), Behaviour())
+    await bench.pool.execute("UPDATE lanes SET failures = 1 WHERE subscription_id <> $1", blip)
+    settings = WebhookSettings(answer_seconds_max=8.0, troubled_at_once_max=2)
+    async with bench.worker(settings):
+        await eventually(lambda: len(sink.posts) == 4)
+        holes = sink.posts[0].at
+        await bench.change(other.account_id)
+        await eventually(functools.partial(has_posts, sink, "/blip", 2))
+        assert sink.posts_to("/blip")[-1].at - holes < 7
+
+
 async def test_an_origin_with_many_that_wait_holds_up_no_other(
     bench: WebhookBench, sink: WebhookSink
 ) -> None:

@@ -31,13 +31,17 @@ def test_a_lane_that_turns_slow_gives_its_healthy_slot_back() -> None:
     assert slots.free(Group.SLOW) == 1
 
 
-def test_a_troubled_lane_stays_among_its_like() -> None:
-    slots = Slots(LIMITS)
+def test_lanes_that_fail_and_are_slow_leave_half_of_the_room_to_healthy_ones() -> None:
+    slots = Slots(SlotLimits(healthy_max=9, troubled_max=2, slow_max=2, origin_max=9))
     slots.take("a", "o1", Group.TROUBLED)
+    slots.take("b", "o1", Group.TROUBLED)
+    slots.take("c", "o1", Group.HEALTHY)
 
-    slots.turn_slow("a")
+    for lane in "abc":
+        slots.turn_slow(lane)
 
-    assert slots.sizes()[Group.TROUBLED] == 1
+    assert slots.sizes() == {Group.HEALTHY: 0, Group.TROUBLED: 1, Group.SLOW: 2}
+    assert slots.free(Group.TROUBLED) == 1
 
 
 def test_an_origin_has_room_for_what_it_does_not_have_yet() -> None:
