@@ -7,6 +7,7 @@ from services.cli.deployment import secrets_command
 from services.cli.events import events
 from services.cli.maintenance import apply_migrations, rebuild_log
 from services.cli.processes import run_dispatcher, run_gateway, run_webhooks
+from services.cli.replay import replay
 from services.cli.run import run
 from services.cli.subscriptions import subscription
 from services.cli.up import up as run_everything
@@ -33,6 +34,7 @@ for name, group in (
 
 app.command("secrets")(secrets_command)
 app.command()(events)
+app.command()(replay)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from services.cli.on_database import RefusedError
 from services.cli.times import time_of
 from shared.log.cursor import Cursor, decode_cursor
 from shared.log.event_filter import EventFilter
-from shared.log.history import LogEnd, Start
+from shared.log.history import LogEnd, Range
 from shared.runtime.clock import utc_text
 from shared.store.people import find_account, names_of_user
 
@@ -65,7 +65,7 @@ class RangeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventRange(msgspec.Struct, frozen=True):
-    start: Start
+    place: Range
     filter: EventFilter
 
 
@@ -80,8 +80,9 @@ async def event_range(
     before = _cursor(options.before, "--before", end)
     after = _cursor(options.after, "--after", end)
     return EventRange(
-        Start(
+        Range(
             after=0 if after is None else after.sequence,
+            before=None if before is None else before.sequence,
             since=None if since is None else since - _CLOCKS_DIFFER_MAX,
             account_id=account_id,
         ),
@@ -92,7 +93,6 @@ async def event_range(
             principals=principals,
             since=None if since is None else utc_text(since),
             until=None if until is None else utc_text(until),
-            before=None if before is None else before.sequence,
         ),
     )
 

@@ -99,15 +99,15 @@ async def _show(
     async with open_bus(nats_url, name="events") as bus:
         end = await read_log_end(JetStream(bus))
         wanted = await event_range(pool, options, end, SystemClock().now())
-        start = wanted.start
+        place = wanted.place
         if how.follows and not options.after and not options.since:
-            start = msgspec.structs.replace(start, after=end.sequence)
-        async with open_history(bus, start, is_endless=how.follows) as history:
+            place = msgspec.structs.replace(place, after=end.sequence)
+        async with open_history(bus, place, is_endless=how.follows) as history:
             await _write(history, wanted, how)
 
 
 async def _write(history: History, wanted: EventRange, how: _How) -> None:
-    progress = Progress(SystemClock(), first=wanted.start.after, end=history.end)
+    progress = Progress(SystemClock(), first=wanted.place.after, end=history.end)
     writer = EventWriter(as_json=how.as_json)
     kept = deque[EventLine](maxlen=how.last)
     read = shown = 0

@@ -38,6 +38,7 @@ class PushTarget(msgspec.Struct, frozen=True, kw_only=True):
 class PushOptions(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: int  # how long a push service may hold it; see `ttl_seconds`
     urgency: Urgency = Urgency.NORMAL
+    is_replay: bool = False  # by an operator: what is told may be old
     topic: str | None = None  # at most 32 characters of base64url; replaces what has the same
 
 
@@ -67,6 +68,8 @@ def push_request(
         "Authorization": signer.authorization(target.vapid_key, target.endpoint.origin, now),
         "User-Agent": "Tidings",
     }
+    if options.is_replay:
+        headers["Tidings-Replay"] = "1"
     if options.topic is not None:
         headers["Topic"] = options.topic
     if target.keys is None:

@@ -73,9 +73,10 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     payload: bytes
-    kind: str  # verification or push
+    kind: str  # verification, push or replay
     may_repeat: bool
     replaces: Sequence[str] | None = None
+    is_replay: bool = False  # it is marked, and no push service keeps it
 
 
 class Sender:
@@ -118,7 +119,8 @@ class Sender:
             vapid_key=await self._keys.key(opened.recipient.vapid_key_id),
         )
         options = PushOptions(
-            ttl_seconds=ttl_seconds(opened.recipient.ends_at, now),
+            ttl_seconds=0 if outgoing.is_replay else ttl_seconds(opened.recipient.ends_at, now),
+            is_replay=outgoing.is_replay,
             topic=self._topic(opened.recipient.id, outgoing.replaces),
         )
         request = push_request(outgoing.payload, target, options, signer=self._signer, now=now)

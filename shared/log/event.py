@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 
-class OrderedState(msgspec.Struct, frozen=True, array_like=True):
+class OrderedState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A state token and the place of its change in the account's history.
 
     `order` is comparable within one (account, type) only: the greater one is the newer.
@@ -27,7 +27,7 @@ class GivenState(msgspec.Struct, frozen=True):
     order: int | None = None
 
 
-class CarriedState(msgspec.Struct, frozen=True, array_like=True):
+class CarriedState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A state that the event did not change, and the sequence of the event that did."""
 
     state: str

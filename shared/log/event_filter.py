@@ -17,7 +17,6 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     principals: frozenset[str] | None = None
     since: str | None = None
     until: str | None = None  # the moment itself does not pass
-    before: int | None = None  # a sequence, which does not pass
 
     def passes(self, account_id: str, stored: StoredEvent) -> bool:
         event = stored.event
@@ -28,5 +27,4 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.principals is None or event.cause.principal in self.principals)
             and (self.since is None or event.at >= self.since)
             and (self.until is None or event.at < self.until)
-            and (self.before is None or stored.sequence < self.before)
         )

@@ -41,10 +41,11 @@ async def read_log_end(jetstream: JetStream) -> LogEnd:
     return LogEnd(info.epoch, info.state.last_seq)
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to begin: behind a sequence, or else with what was stored at a time or later."""
+class Range(msgspec.Struct, frozen=True, kw_only=True):
+    """What to read: from behind a sequence, or else what was stored at a time or later."""
 
     after: int = 0
+    before: int | None = None  # the sequence at which it ends
     since: datetime | None = None
     account_id: str | None = None  # only its events
 
@@ -52,7 +53,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 class History:
     """Made by `open_history`. `epoch` is that of the cursors of what was taken last."""
 
-    def __init__(self, bus: Bus, start: Start, *, is_endless: bool) -> None:
+    def __init__(self, bus: Bus, wanted: Range, *, is_endless: bool) -> None:
         self._jetstream = JetStream(bus)
         self._is_endless = is_endless
         self._waiting: list[tuple[str, StoredEvent]] = []
@@ -61,12 +62,12 @@ class History:
         self._tail = Tail(
             bus,
             self._jetstream,
-            account_id=start.account_id,
-            since=start.since,
+            account_id=wanted.account_id,
+            since=wanted.since,
             room=self._room,
         )
-        self._tail.move_to(start.after)
-        self.end = 0  # of the log as it was at the start
+        self._tail.move_to(wanted.after)
+        self.end = 0  # the last sequence that is wanted
         self.epoch = ""
 
     @property
@@ -75,7 +76,7 @@ class History:
         return self._tail.position
 
     async def batches(self) -> AsyncIterator[Sequence[tuple[str, StoredEvent]]]:
-        """What comes, up to the end of the log as it was at the start, or for ever.
+        """What comes, up to the end of the range or of the log as it was at the start, or for ever.
 
         Raises BusUnavailableError: NATS was away for too long.
         """
@@ -143,14 +144,16 @@ class History:
 
 
 @asynccontextmanager
-async def open_history(bus: Bus, start: Start, *, is_endless: bool) -> AsyncIterator[History]:
+async def open_history(bus: Bus, wanted: Range, *, is_endless: bool) -> AsyncIterator[History]:
     """`bus`: a connection of its own. `is_endless`: goes on with what is appended later.
 
     Raises BusUnavailableError.
     """
-    history = History(bus, start, is_endless=is_endless)
+    history = History(bus, wanted, is_endless=is_endless)
     end = await read_log_end(JetStream(bus))
     history.epoch, history.end = end.epoch, end.sequence
+    if wanted.before is not None:
+        history.end = min(end.sequence, wanted.before - 1)
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(history.run(), name="history")

@@ -63,7 +63,8 @@ _VIEW = """
     FROM lanes JOIN push_subscriptions AS s ON s.id = lanes.subscription_id
     JOIN users ON users.id = s.user_id
     LEFT JOIN LATERAL (
-        SELECT outcome, at FROM delivery_attempts WHERE subscription_id = s.id
+        SELECT outcome, at FROM delivery_attempts
+        WHERE subscription_id = s.id AND place >= 0  -- a replay says nothing of the lane
         ORDER BY at DESC LIMIT 1) AS last ON true
 """
 

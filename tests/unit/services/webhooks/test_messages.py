@@ -47,6 +47,15 @@ def test_a_message_in_clear_is_json_and_signed() -> None:
     assert Vapid02.verify(request.headers["Authorization"].replace(", ", ","))
 
 
+def test_a_replay_says_that_it_is_one() -> None:
+    options = PushOptions(ttl_seconds=0, is_replay=True)
+    request = push_request(PAYLOAD, ENCRYPTED, options, signer=SIGNER, now=NOW)
+
+    assert request.headers["Tidings-Replay"] == "1"
+    assert request.headers["TTL"] == "0"
+    assert "Topic" not in request.headers
+
+
 def test_with_keys_everything_is_encrypted_and_signed() -> None:
     """The PushVerification too."""
     request = push_request(PAYLOAD, ENCRYPTED, PushOptions(ttl_seconds=0), signer=SIGNER, now=NOW)
