@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ from shared.store.pool import open_pool
 from tests.support.deployment import DeployedNats, Secrets
 from tests.support.dispatcher import JmapClient
 from tests.support.eventually import PATIENCE, eventually, wait_until
-from tests.support.processes import Process, tidings
+from tests.support.method_services import appeared
+from tests.support.processes import Process, Program, tidings
 from tests.support.push_subscriptions import subscribe
 from tests.support.servers import Databases
 from tests.support.webhook_sink import WebhookSink, webhook_sink
@@ -285,6 +287,36 @@ async def test_who_reads_the_log_cannot_take_the_deliverers_events(
         assert await spy.is_refused("publish", "$JS.API.CONSUMER.DELETE.STATE.webhooks")
         await spy.client.subscribe("_INBOX.dispatcher.>")
         assert await spy.is_refused("subscription", "_INBOX.dispatcher.>")
+
+
+async def test_a_method_service_is_found_called_and_appends_with_its_own_user(
+    deployed: Deployed,
+) -> None:
+    dora = await deployed.client("dora")
+    service = Program(
+        (sys.executable, "-m", "examples.notes_python"),
+        environment={
+            "NOTES_NATS_URL": deployed.secrets.nats_url("methods"),
+            "NOTES_POSTGRES_URL": deployed.postgres_url,
+            "NOTES_TOKEN": await deployed.append_token("dora"),
+        },
+    )
+    authorization = f"Authorization: Bearer {dora.token}"
+    target = "/jmap/eventsource?types=Note&closeafter=no&ping=0"
+    try:
+        service.wait_for_line("notes are served")
+        await appeared(dora, "urn:example:notes")
+        async with await EventSourceClient.get(
+            deployed.ports["gateway"], target, authorization
+        ) as stream:
+            await dora.call("Note/set", create={"k": {"title": "Milk", "body": "two"}})
+            state = (await dora.call("Note/get"))["state"]
+            assert (await stream.state())[1] == {dora.account_id: {"Note": state}}
+    finally:
+        service.close()
+    assert "permissions violation" not in service.output().lower()
+    assert not deployed.violations()
+    await dora.http.aclose()
 
 
 async def test_a_method_service_may_answer_a_call_once_and_no_more(deployed: Deployed) -> None:
