@@ -20,7 +20,7 @@ from services.cli.embedded.ports import free_port
 from services.cli.run import COULD_NOT_START
 from tests.support.chaos import Record
 from tests.support.deployment import DeployedNats, Secrets
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, wait_until
 from tests.support.processes import ROOT, Process, tidings
 from tests.support.servers import PostgresServer, Server
 
@@ -118,6 +118,8 @@ class Cluster:
         """In the order of compose: servers, migrations, processes, proxy."""
         for server in self.nats:
             server.start()
+        for server in self.nats:  # with a leader, which a migration needs
+            wait_until(server.is_healthy, seconds=_READY_SECONDS, what=lambda: "NATS not healthy")
         migrated = tidings("migrate", environment=self.secrets.of("operator") | REPLICAS)
         assert migrated.returncode == 0, migrated.stderr
         for name in self._ports:
@@ -205,7 +207,7 @@ class Cluster:
     async def nats_healthy(self, number: int) -> None:
         """As compose's health check asks: it has caught up with the others."""
         await eventually(
-            lambda: _answers(f"{self.nats[number].monitor_url}/healthz"),
+            lambda: asyncio.to_thread(self.nats[number].is_healthy),
             seconds=_READY_SECONDS,
             what=f"nats-{number + 1} not healthy",
         )

@@ -3,6 +3,8 @@
 import signal
 from pathlib import Path
 
+import httpx
+
 from services.cli.deployment import write_secrets
 from services.cli.embedded.child import ChildSpec
 from services.cli.embedded.nats_server import greets, nats_program
@@ -46,7 +48,7 @@ class DeployedNats(Server):
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         monitor_port = free_port()
-        self.monitor_url = f"http://127.0.0.1:{monitor_port}"
+        self._health_url = f"http://127.0.0.1:{monitor_port}/healthz"
         configuration = NATS_FILES / ("cluster.conf" if cluster_ports else "node.conf")
         pid_path = folder / "nats.pid"
         environment = secrets.of("nats")
@@ -77,3 +79,10 @@ class DeployedNats(Server):
                 is_ready=lambda _pid: greets(port),
             )
         )
+
+    def is_healthy(self) -> bool:
+        """As compose asks: it knows the cluster's leader, and has caught up."""
+        try:
+            return httpx.get(self._health_url, trust_env=False, timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
