@@ -22,12 +22,14 @@ from shared.jmap.errors import RequestError, limit_exceeded
 from shared.jmap.i_json import encode_json
 from shared.jmap.session import CoreLimits
 from shared.runtime.logs import correlated
+from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
 
 REQUESTS_AT_ONCE = 64  # of this process; the others wait with NATS
 _OK = 200
 _FAULT = RequestError("serverFail", "An error of the server.", http_status=500)
+_AWAY = RequestError("serverUnavailable", "The database does not answer now.", http_status=503)
 _TOO_LARGE = RequestError(
     "serverFail",
     "The request was processed, but its response is larger than the server passes on.",
@@ -74,6 +76,9 @@ class BusRequests:
                 return await self._process(decode_forwarded_request(data), request_id)
         except RequestError as error:
             return _problem(error)
+        except POSTGRES_AWAY as error:  # as over HTTP; a time-out is one of them
+            _log.warning("database_away", extra={"error": repr(error)})
+            return _problem(_AWAY)
         except Exception:  # noqa: BLE001 - a problem for the client, a stack trace for the log
             _log.exception("request_failed", extra={"subject": FORWARD_SUBJECT})
             return _problem(_FAULT)

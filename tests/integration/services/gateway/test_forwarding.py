@@ -9,11 +9,13 @@ import pytest
 from services.gateway.forwarding import Forwarding
 from services.gateway.websocket_messages import MessageError, RequestMessage
 from shared.bus.connection import open_bus
+from shared.store.migrate import migrate
 from tests.support.dispatcher import JmapClient
+from tests.support.eventually import eventually
 from tests.support.everything import RunningEverything, everything_running
 from tests.support.gateway import credential_of
 from tests.support.push_subscriptions import push_get
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, PostgresServer
 from tests.support.websocket import WebSocketClient
 
 pytestmark = pytest.mark.integration
@@ -125,3 +127,22 @@ async def test_what_nats_would_not_carry_is_refused_with_the_limit(fresh_nats: N
             await Forwarding(bus)(credential_of("anna"), RequestMessage("R1", body))
 
     assert failed.value.limit == "maxSizeRequest"
+
+
+async def test_without_the_database_a_request_is_told_to_come_again(
+    fresh_nats: NatsServer, fresh_postgres: PostgresServer
+) -> None:
+    await migrate(fresh_postgres.dsn)
+    async with everything_running(fresh_nats.url, fresh_postgres.dsn) as running:
+        client, _ = await running.user("anna")
+        async with await connect(running, client) as socket:
+            fresh_postgres.stop()
+
+            async def refusal() -> Any:  # what was remembered of the user is used for a while
+                socket.send(asking("R1", ["Core/echo", {}, "c0"]))
+                message = await socket.message()
+                return message if message["@type"] == "RequestError" else None
+
+            error = await eventually(refusal)
+            fresh_postgres.start()
+        assert (error["status"], error["requestId"]) == (503, "R1")
