@@ -9,6 +9,7 @@ import msgspec
 LOG_SCRIPT = "here, `capacity_log.py`"
 STORE_SCRIPT = "here, `capacity_store.py`"
 OTHER = "another machine, "
+WHOLE = "`tidings up`, eight writers, by hand"
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -27,7 +28,12 @@ LOG_MEMORY_HOT = Cost(
 )
 LOG_DISK = Cost("disk of an event", 350, "B", LOG_SCRIPT)
 LOG_RESTART = Cost("restart, by account", 4.7, "µs", f"{LOG_SCRIPT}: 500k in 2.3 s")
-LOG_APPEND = Cost("CPU of an append, synced", 115, "µs", f"{LOG_SCRIPT}: 112 to 178")
+LOG_APPEND = Cost(
+    "CPU of an append, synced",
+    200,
+    "µs",
+    f"{LOG_SCRIPT}: 112 to 178, 128 in flight; {WHOLE}: 290",
+)
 LOG_TAIL = Cost("CPU of an event to one more tail", 15, "µs", f"{LOG_SCRIPT}: 2 to 11; {OTHER}21")
 LOG_APPENDS_MAX = Cost(
     "appends of one stream on one disk, synced",
@@ -69,6 +75,12 @@ LANE = Cost(
 
 # The other processes.
 DISPATCHER_MUTATION = Cost("CPU in a dispatcher of a mutation", 945, "µs", STORE_SCRIPT)
+DISPATCHER_APPEND = Cost(
+    "CPU in a dispatcher of telling the log of a mutation",
+    400,
+    "µs",
+    f"{WHOLE}: what is left of 1,427",
+)
 DISPATCHER_LOOK = Cost("CPU in a dispatcher of /changes and /get", 810, "µs", STORE_SCRIPT)
 WEBHOOK = Cost("CPU in a worker of a webhook, in clear", 255, "µs", "ADR 9: 230 to 280")
 

@@ -230,6 +230,7 @@ def _postgres(workload: Workload, design: Design) -> list[Part]:
 
 def _dispatchers(workload: Workload) -> Part:
     writes = cpu(workload.events, costs.DISPATCHER_MUTATION)
+    writes += cpu(workload.events, costs.DISPATCHER_APPEND)
     cores = writes + cpu(workload.looks, costs.DISPATCHER_LOOK)
     return Part("dispatchers", ceil(cores / USED_SHARE), cores)
 

@@ -111,7 +111,7 @@ def _ceilings() -> list[str]:
 
 
 def _use(use: float) -> str:
-    return "never" if use == inf else f"{use:.0%}" if use < 10 else f"{use:,.0f} times"
+    return "∞" if use == inf else f"{use:.0%}" if use < 10 else f"{use:,.0f} times"
 
 
 def _number(value: float) -> str:

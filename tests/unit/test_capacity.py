@@ -27,6 +27,17 @@ MEASURED = {
     "an append to 8 tails": (costs.LOG_APPEND.value + 8 * costs.LOG_TAIL.value, 170),
     # Another machine: an event to 1 and to 8 tails.
     "a tail on another machine": (costs.LOG_TAIL.value, (372 - 226) / 7),
+    # `tidings up` by hand, microseconds a change, less what it takes when idle: eight writers with
+    # a stream each, and one writer with twenty streams, of which seven were told of each change.
+    "the whole: PostgreSQL": (costs.MUTATION.value + costs.MARK.value, 1_101),
+    "the whole: nats-server": (costs.LOG_APPEND.value + 2 * costs.LOG_TAIL.value, 322),
+    "one writer: dispatcher, gateway and worker": (
+        costs.DISPATCHER_MUTATION.value
+        + costs.DISPATCHER_APPEND.value
+        + 2 * costs.EVENT.value
+        + 6.8 * costs.DELIVERY.value,
+        2_047,
+    ),
     # ADR 9: deliveries a second of one worker, 2,300 to 3,900; the coefficient is its CPU.
     "webhooks a second": (1 / (costs.WEBHOOK.value * model.MICROSECOND), 2_300),
 }
