@@ -102,14 +102,16 @@ class Progress:
         self._is_wanted = sys.stderr.isatty()
         self._is_there = False
 
-    def tell(self, position: int, read: int, shown: int) -> None:
+    def tell(self, position: int, shown: int) -> None:
         now = self._clock.monotonic()
         if not self._is_wanted or now - self._shown_at < _PROGRESS_SECONDS:
             return
         self._shown_at, self._is_there = now, True
         span = max(1, self._end - self._first)
         percent = min(100, max(0, position - self._first) * 100 // span)
-        sys.stderr.write(f"{_ERASE_LINE}{percent} %: {read:,} events read, {shown:,} of them shown")
+        sys.stderr.write(
+            f"{_ERASE_LINE}{percent} %: read up to {position:,}, {shown:,} events shown"
+        )
         sys.stderr.flush()
 
     def clear(self) -> None:

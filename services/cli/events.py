@@ -102,7 +102,9 @@ async def _show(
         place = wanted.place
         if how.follows and not options.after and not options.since:
             place = msgspec.structs.replace(place, after=end.sequence)
-        async with open_history(bus, place, is_endless=how.follows) as history:
+        async with open_history(
+            bus, place, is_endless=how.follows, wants=wanted.filter.body_test()
+        ) as history:
             await _write(history, wanted, how)
 
 
@@ -110,7 +112,7 @@ async def _write(history: History, wanted: EventRange, how: _How) -> None:
     progress = Progress(SystemClock(), first=wanted.place.after, end=history.end)
     writer = EventWriter(as_json=how.as_json)
     kept = deque[EventLine](maxlen=how.last)
-    read = shown = 0
+    shown = 0
     passes = wanted.filter.passes
     async for batch in history.batches():
         lines = [
@@ -118,13 +120,13 @@ async def _write(history: History, wanted: EventRange, how: _How) -> None:
             for account_id, stored in batch
             if passes(account_id, stored)
         ]
-        read, shown = read + len(batch), shown + len(lines)
+        shown += len(lines)
         if how.last is not None:
             kept.extend(lines)
         elif lines:
             progress.clear()
             writer.write(lines)
         if not how.follows:
-            progress.tell(history.position, read, shown)
+            progress.tell(history.position, shown)
     progress.clear()
     writer.write(kept)

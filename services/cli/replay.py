@@ -37,13 +37,15 @@ from services.cli.replaying import (
     report_from,
 )
 from services.cli.settings import ServerSettings, servers_in_use, settings_of
-from shared.bus.connection import open_bus
+from services.webhooks.signing_keys import SigningKeyGoneError
+from shared.bus.connection import BusUnavailableError, open_bus
 from shared.bus.jetstream import JetStream
 from shared.log.cursor import Cursor
 from shared.log.history import open_history, read_log_end
 from shared.runtime.clock import SystemClock
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
+from shared.store.pool import POSTGRES_ERRORS
 
 Speed: TypeAlias = Annotated[
     str, typer.Option(help="full, original, or a number: 10 is ten times as fast.")
@@ -157,12 +159,19 @@ async def _send(
         try:
             async with (
                 cut_short_by(draining),
-                open_history(bus, wanted.place, is_endless=False) as history,
+                open_history(
+                    bus, wanted.place, is_endless=False, wants=wanted.filter.body_test()
+                ) as history,
             ):
                 await replay_range(history, wanted, pace, target, report, clock)
         except (CutShortError, ReaderGoneError):
             pass
-        except ReplayStoppedError as error:
+        except (
+            ReplayStoppedError,
+            BusUnavailableError,
+            SigningKeyGoneError,
+            *POSTGRES_ERRORS,
+        ) as error:
             raise RefusedError(f"{error}. {report.text(is_dry=how.is_dry)}") from error
         typer.echo(report.text(is_dry=how.is_dry), err=True)
 

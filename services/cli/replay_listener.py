@@ -137,7 +137,9 @@ class ReplayListener:
         place = msgspec.structs.replace(self._wanted.place, after=self._after(asked.query))
         async with (
             open_bus(self._offer.nats_url, name="replay") as bus,
-            open_history(bus, place, is_endless=False) as history,
+            open_history(
+                bus, place, is_endless=False, wants=self._wanted.filter.body_test()
+            ) as history,
         ):
             async for batch in history.batches():
                 for account_id, stored in batch:

@@ -65,8 +65,8 @@ async def replay_range(
     Raises ReplayStoppedError, and what the target raises.
     """
 
-    async def pass_on(account_id: str, stored: StoredEvent) -> None:
-        line = event_line(history.epoch, account_id, stored)
+    async def pass_on(epoch: str, account_id: str, stored: StoredEvent) -> None:
+        line = event_line(epoch, account_id, stored)
         if wanted.filter.passes(account_id, stored):
             if wait := pace.seconds_to_wait(stored.event.at, clock.monotonic()):
                 await asyncio.sleep(wait)
@@ -78,6 +78,7 @@ async def replay_range(
         report.cursor = line.cursor
 
     async for batch in history.batches():
+        epoch = history.epoch  # of these; it may be another one before they all are sent
         for account_id, stored in batch:
-            await pass_on(account_id, stored)
+            await pass_on(epoch, account_id, stored)
         await asyncio.sleep(0)  # a full-speed replay can be interrupted, too

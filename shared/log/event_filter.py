@@ -1,5 +1,7 @@
 """Which events somebody looks for; no I/O."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from shared.log.event import StoredEvent
@@ -28,3 +30,22 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.since is None or event.at >= self.since)
             and (self.until is None or event.at < self.until)
         )
+
+    def body_test(self) -> Callable[[bytes], bool]:
+        """Whether an event of this body may pass: one that does not need not be decoded.
+
+        What is asked for stands in the body as `encode_event` writes it, perhaps in another place.
+        """
+        asked = (self.types, self.methods, self.principals)
+        groups = [[msgspec.json.encode(name) for name in names] for names in asked if names]
+
+        def may_pass(body: bytes) -> bool:
+            for literals in groups:
+                for literal in literals:
+                    if literal in body:
+                        break
+                else:
+                    return False
+            return True
+
+        return may_pass

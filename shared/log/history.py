@@ -5,7 +5,7 @@ What was read and not taken yet is bounded, so millions of events need no more m
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -16,10 +16,11 @@ from shared.bus.jetstream import JetStream, JetStreamError
 from shared.log.event import StoredEvent
 from shared.log.pull import TailBrokenError
 from shared.log.subjects import STREAM
-from shared.log.tail import Tail
+from shared.log.tail import Part, Tail
 
 _log = logging.getLogger(__name__)
 
+_BATCH = 4_000  # events asked for at once: the server need not wait for us in between
 _WAITING_MAX = 1_000  # events; then no more are asked for
 _IDLE_SECONDS = 0.25
 _RETRY_SECONDS = 0.5
@@ -53,7 +54,14 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
 class History:
     """Made by `open_history`. `epoch` is that of the cursors of what was taken last."""
 
-    def __init__(self, bus: Bus, wanted: Range, *, is_endless: bool) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        wanted: Range,
+        *,
+        is_endless: bool,
+        wants: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._jetstream = JetStream(bus)
         self._is_endless = is_endless
         self._waiting: list[tuple[str, StoredEvent]] = []
@@ -62,9 +70,9 @@ class History:
         self._tail = Tail(
             bus,
             self._jetstream,
-            account_id=wanted.account_id,
-            since=wanted.since,
+            part=Part(account_id=wanted.account_id, since=wanted.since, wants=wants),
             room=self._room,
+            batch=_BATCH,
         )
         self._tail.move_to(wanted.after)
         self.end = 0  # the last sequence that is wanted
@@ -76,7 +84,9 @@ class History:
         return self._tail.position
 
     async def batches(self) -> AsyncIterator[Sequence[tuple[str, StoredEvent]]]:
-        """What comes, up to the end of the range or of the log as it was at the start, or for ever.
+        """What comes, at times nothing, up to the end or for ever.
+
+        The end is that of the range, or of the log as it was at the start.
 
         Raises BusUnavailableError: NATS was away for too long.
         """
@@ -84,8 +94,7 @@ class History:
             batch = await self._batch()
             if not self._is_endless and batch and batch[-1][1].sequence > self.end:
                 batch = [item for item in batch if item[1].sequence <= self.end]
-            if batch:
-                yield batch
+            yield batch
             if not self._is_endless and not self._waiting and await self._is_at_end(batch):
                 return
 
@@ -109,6 +118,8 @@ class History:
         end = await read_log_end(self._jetstream)
         if end.sequence < self.position:  # lost or rolled back; it is being made anew
             raise TailBrokenError("the log ends before what was read")
+        while end.epoch != self.epoch and self._waiting:  # they have cursors of the one before
+            await self._emptied()
         self.epoch = end.epoch
 
     async def _batch(self) -> Sequence[tuple[str, StoredEvent]]:
@@ -139,17 +150,28 @@ class History:
 
     async def _room(self) -> None:
         while len(self._waiting) >= _WAITING_MAX:
-            self._taken.clear()
-            await self._taken.wait()
+            await self._emptied()
+
+    async def _emptied(self) -> None:
+        self._taken.clear()
+        await self._taken.wait()
 
 
 @asynccontextmanager
-async def open_history(bus: Bus, wanted: Range, *, is_endless: bool) -> AsyncIterator[History]:
+async def open_history(
+    bus: Bus,
+    wanted: Range,
+    *,
+    is_endless: bool,
+    wants: Callable[[bytes], bool] | None = None,
+) -> AsyncIterator[History]:
     """`bus`: a connection of its own. `is_endless`: goes on with what is appended later.
+
+    An event whose body `wants` says no to is left out without being decoded.
 
     Raises BusUnavailableError.
     """
-    history = History(bus, wanted, is_endless=is_endless)
+    history = History(bus, wanted, is_endless=is_endless, wants=wants)
     end = await read_log_end(JetStream(bus))
     history.epoch, history.end = end.epoch, end.sequence
     if wanted.before is not None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 
+import msgspec
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -28,11 +29,19 @@ Receive = Callable[[str, StoredEvent], None]
 """Account id and event; called on the loop, in order, once each."""
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the log is wanted: all, where nothing is said."""
+
+    account_id: str | None = None
+    since: datetime | None = None  # when it was stored
+    wants: Callable[[bytes], bool] | None = None  # of a body; the others are not passed on
+
+
 class Tail:
     """Use a connection of its own; `position` is the sequence up to which all was received.
 
-    For who reads at leisure: `account_id` alone is read, nothing stored before `since` is, and
-    nothing more is asked for until `room` returns.
+    For who reads at leisure: nothing more is asked for until `room` returns. `batch`: events asked
+    for at once.
     """
 
     def __init__(
@@ -40,15 +49,15 @@ class Tail:
         bus: Bus,
         jetstream: JetStream,
         *,
-        account_id: str | None = None,
-        since: datetime | None = None,
+        part: Part | None = None,
         room: Callable[[], Awaitable[None]] | None = None,
+        batch: int = _BATCH,
     ) -> None:
         self._bus = bus
         self._jetstream = jetstream
-        self._account_id = account_id
-        self._since = since
+        self._part = part or Part()
         self._room = room
+        self._batch = batch
         self._reading: _Reading | None = None
         self._waiting: list[tuple[int, asyncio.Event]] = []
         self.position = 0
@@ -76,7 +85,7 @@ class Tail:
 
         Raises TailBrokenError, BusUnavailableError, JetStreamError.
         """
-        reading = _Reading(self, receive)
+        reading = _Reading(self, receive, self._batch, self._part.wants)
         self._bus.on_connection_change(reading.pull.lose_connection)
         inbox = self._bus.client.new_inbox()
         subscription = await self._bus.client.subscribe(
@@ -118,13 +127,13 @@ class Tail:
         Who asks for one account reads less than it would read without.
         """
         config = _consumer(name, self.position + 1)
-        if self._account_id is not None:
-            config["filter_subject"] = subject_of(self._account_id)
-        if self._since is not None and self.position == 0:
+        if self._part.account_id is not None:
+            config["filter_subject"] = subject_of(self._part.account_id)
+        if self._part.since is not None and self.position == 0:
             del config["opt_start_seq"]
             config |= {
                 "deliver_policy": "by_start_time",
-                "opt_start_time": utc_text(self._since),
+                "opt_start_time": utc_text(self._part.since),
             }
         return config
 
@@ -132,12 +141,19 @@ class Tail:
 class _Reading:
     """The messages of one consumer."""
 
-    def __init__(self, tail: Tail, receive: Receive) -> None:
+    def __init__(
+        self,
+        tail: Tail,
+        receive: Receive,
+        batch: int,
+        wants: Callable[[bytes], bool] | None,
+    ) -> None:
         self.name = f"tail-{secrets.token_hex(8)}"
         self.received = 0  # by the consumer's own count
         self._tail = tail
         self._receive = receive
-        self.pull = Pull(_BATCH)
+        self._wants = wants
+        self.pull = Pull(batch)
 
     async def take(self, message: Msg) -> None:
         """nats-py calls it for one message after the other."""
@@ -150,9 +166,10 @@ class _Reading:
             self.pull.break_off(f"gap before {sequence}")
             return
         self.received = consumer_sequence
-        account_id = account_of(message.subject)
-        if account_id is not None:
-            self._receive(account_id, stored_event(message.subject, sequence, message.data))
+        if self._wants is None or self._wants(message.data):
+            account_id = account_of(message.subject)
+            if account_id is not None:
+                self._receive(account_id, stored_event(message.subject, sequence, message.data))
         self._tail.move_to(sequence)  # only now: what is at or below it was passed on
         self.pull.credit -= 1
         if self.pull.wants_more:
