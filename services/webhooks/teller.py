@@ -116,7 +116,7 @@ class Teller:
                 ),
             )
             number = lane.attempts + len(attempts)
-            attempts.append(opened.attempt(number, "push", answer, at=at, cursor=round_.up_to))
+            attempts.append(opened.attempt(number, "push", answer, at=at, cursor=round_.newest))
             self._note_origin(lane.origin, answer, began_at)
             if answer.outcome is Outcome.ACCEPTED:
                 position = position.after_telling(completed_by(parts)[0], round_.sequences)
@@ -149,9 +149,14 @@ class _Round(msgspec.Struct, frozen=True):
     opened: OpenedRecipient
     position: Position
     sequences: Mapping[str, int]
-    up_to: int
+    up_to: int  # the read is complete up to there; some of its events may be newer
     leased_until: float  # monotonic seconds
     may_replace: bool
+
+    @property
+    def newest(self) -> int:
+        """The endpoint may know all up to there, whether it says so or not."""
+        return max(self.up_to, *self.sequences.values())
 
 
 def put_off(lane: ClaimedLane, seconds: float) -> Telling:

@@ -123,11 +123,12 @@ class Endpoint(RuleBasedStateMachine):
         changed = self.position.difference(events, None)
         parts = parts_of(changed, octets_max) if changed else []
         for place, part in enumerate(parts):
-            if place == fails_at:
-                return
             for account_id, states in part.items():
                 for type_name, state in states.items():
                     self.tell(account_id, type_name, int(state[1:]))
+            if place == fails_at:  # it was heard, and not answered: the lane's target remembers
+                self.target = max(self.target, up_to, *sequences.values())
+                return
             self.position = self.position.after_telling(completed_by(parts)[place], sequences)
         self.position = self.position.after_all(sequences, up_to)
 
