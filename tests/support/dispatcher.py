@@ -130,7 +130,7 @@ class JmapClient:
 
 
 @asynccontextmanager
-async def running_dispatcher(
+async def running_dispatcher(  # noqa: PLR0913 - what a test may choose
     dsn: str,
     *,
     limits: CoreLimits | None = None,
@@ -138,6 +138,7 @@ async def running_dispatcher(
     certificate: Certificate | None = None,
     push: PushRules = LOOPBACK,
     jwt: JwtSettings | None = None,
+    secret_key: str = SECRET_KEY,
 ) -> AsyncIterator[RunningDispatcher]:
     clock, draining, metrics = SystemClock(), asyncio.Event(), Metrics()
     http = _http(certificate)
@@ -155,7 +156,7 @@ async def running_dispatcher(
             DispatcherResources(
                 pool=pool,
                 authenticator=authenticator,
-                vault=Vault(SECRET_KEY),
+                vault=Vault(secret_key),
                 push=push,
                 tell=_appender(told),
                 committed=committed.append,

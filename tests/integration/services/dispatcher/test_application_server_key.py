@@ -114,12 +114,9 @@ async def test_the_private_key_is_sealed(postgres_dsn: str) -> None:
 
 
 @pytest.mark.usefixtures("dispatcher")
-async def test_another_secret_key_stops_the_start(
-    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.support.dispatcher.SECRET_KEY", secrets.token_hex(32))
+async def test_another_secret_key_stops_the_start(postgres_dsn: str) -> None:
     with pytest.raises(CouldNotStartError, match="TIDINGS_SECRET_KEY is not the one"):
-        async with running_dispatcher(postgres_dsn):
+        async with running_dispatcher(postgres_dsn, secret_key=secrets.token_hex(32)):
             pass
 
 
