@@ -2,6 +2,7 @@
 
 import typer
 
+from services.cli.account_removal import account_remove
 from services.cli.admin import account, grant, token, user
 from services.cli.deployment import secrets_command
 from services.cli.events import events
@@ -32,6 +33,7 @@ for name, group in (
     app.add_typer(group, name=name)
 
 
+account.command("remove")(account_remove)
 app.command("secrets")(secrets_command)
 app.command()(events)
 app.command()(replay)

@@ -16,7 +16,7 @@ _ACCOUNT_WIDTH = 26
 _HEADER = f"{'At':24}  {'Account':{_ACCOUNT_WIDTH}}  {'Changed':40}  {'Cause':40}  Cursor"
 
 
-class EventLine(msgspec.Struct, frozen=True, kw_only=True):
+class EventLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is shown of an event."""
 
     cursor: str  # of who has seen everything up to and with it
@@ -25,6 +25,7 @@ class EventLine(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     changed: dict[str, str]
     cause: Cause
+    removed: bool = False  # the account, with this event
 
 
 class ReaderGoneError(Exception):
@@ -42,6 +43,7 @@ def event_line(epoch: str, account_id: str, stored: StoredEvent) -> EventLine:
         account=account_id,
         changed={name: state.state for name, state in stored.event.changed.items()},
         cause=stored.event.cause,
+        removed=stored.event.is_removal,
     )
 
 
@@ -52,6 +54,7 @@ def json_line(line: object) -> bytes:
 def text_line(line: EventLine) -> bytes:
     """Nothing in it can speak to the terminal."""
     changed = " ".join(f"{name}={state}" for name, state in line.changed.items())
+    changed = "removed" if line.removed else changed
     cause = " ".join(
         part for part in (line.cause.method, line.cause.principal, line.cause.request_id) if part
     )

@@ -14,6 +14,7 @@ from services.dispatcher.app import Dispatcher, DispatcherResources
 from services.dispatcher.append.api import AppendApi
 from services.dispatcher.relay import Relay
 from services.dispatcher.remote.settings import MethodServiceSettings
+from services.dispatcher.removals import run_removals
 from services.dispatcher.settings import PushRules
 from services.gateway.app import Gateway, GatewayResources
 from services.gateway.settings import GatewaySettings
@@ -35,6 +36,7 @@ from shared.log.open_log import (
     open_shared_log,
     open_writable_log,
 )
+from shared.log.removals import AccountRemovals
 from shared.log.topology import LogSettings
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.metrics import Metrics
@@ -70,6 +72,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway
     webhooks: Webhooks
     bus: Bus
+    removals: AccountRemovals
 
     async def run(self, draining: asyncio.Event, stopping: asyncio.Event) -> None:
         """Until cancelled; sets `stopping` once the connections were closed after `draining`."""
@@ -78,6 +81,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
             tasks.create_task(self.relay.run(), name="relay")
             tasks.create_task(self.dispatcher.run(self.bus), name="dispatcher")
             tasks.create_task(self.append_api.run(self.bus), name="append_api")
+            tasks.create_task(run_removals(self.removals), name="removals")
             delivering = tasks.create_task(self.webhooks.run(draining), name="webhooks")
             await self.gateway.run(draining)
             await delivering
@@ -166,6 +170,7 @@ async def _put_together(
         gateway=gateway,
         webhooks=webhooks,
         bus=log.bus,
+        removals=AccountRemovals(pool, log.eraser),
     )
 
 

@@ -4,7 +4,15 @@ import asyncio
 import functools
 import logging
 from collections import ChainMap
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
@@ -34,6 +42,7 @@ from services.dispatcher.relay import Relay
 from services.dispatcher.remote.changes import Follow
 from services.dispatcher.remote.services import MethodServices
 from services.dispatcher.remote.settings import MethodServiceSettings
+from services.dispatcher.removals import run_removals
 from services.dispatcher.requests import Requests
 from services.dispatcher.routes import Api
 from services.dispatcher.sessions import Sessions
@@ -49,7 +58,8 @@ from shared.http.health import health_routes
 from shared.http.issuer import JwtSettings, issuer_of
 from shared.jmap.session import Capability, CoreLimits
 from shared.log.guard import LogGuard
-from shared.log.open_log import open_writable_log
+from shared.log.open_log import WritableLog, open_writable_log
+from shared.log.removals import AccountRemovals
 from shared.log.topology import LogSettings
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.lifetime import draining_on_signals
@@ -276,12 +286,19 @@ async def run(
         health = health_routes({"postgres": lambda: pool.fetchval("SELECT 1")}, draining, metrics)
         app = Starlette(routes=[*dispatcher.routes(), *append_api.routes(), *health])
         async with asyncio.TaskGroup() as tasks:
-            works = (log.guard.run(), relay.run(), dispatcher.run(log.bus), append_api.run(log.bus))
-            loops = [tasks.create_task(work) for work in works]
+            works = [*_log_loops(pool, log, relay), append_api.run(log.bus)]
+            loops = [tasks.create_task(work) for work in (*works, dispatcher.run(log.bus))]
             await dispatcher.met_services()
             await serve(app, listener, http, draining)
             for loop in loops:
                 loop.cancel()
+
+
+def _log_loops(
+    pool: asyncpg.Pool, log: WritableLog, relay: Relay
+) -> Sequence[Coroutine[None, None, None]]:
+    removals = run_removals(AccountRemovals(pool, log.eraser))
+    return log.guard.run(), relay.run(), removals
 
 
 @asynccontextmanager

@@ -38,12 +38,14 @@ from shared.jmap.ids import is_id
 from shared.jmap.session import CORE, CoreLimits
 from shared.store.blobs import (
     Blob,
+    BlobLostError,
     BlobTooLargeError,
     BlobWriter,
     copy_blobs,
     read_blob,
 )
 from shared.store.people import VisibleAccount
+from shared.store.records import AccountGoneError
 
 _TOO_LARGE = SetError(type="tooLarge")
 _NO_BLOB = SetError(type="notFound", description="There is no such blob.")
@@ -83,8 +85,11 @@ class BlobMethods:
         self._check_count(arguments.blob_ids)
         visible = await self._visible(call, source, arguments.blob_ids)
         not_copied = {key: _NO_BLOB for key in arguments.blob_ids if key not in visible}
-        async with self._pool.acquire() as connection, connection.transaction():
-            await copy_blobs(connection, source.id, account.id, call.user_id, list(visible))
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await copy_blobs(connection, source.id, account.id, call.user_id, list(visible))
+        except AccountGoneError as error:
+            raise MethodError("accountNotFound") from error
         copied: JsonObject = {blob_id: blob_id for blob_id in visible}
         answer: JsonObject = {
             "fromAccountId": source.id,
@@ -137,6 +142,8 @@ class BlobMethods:
         except OverQuotaError as error:
             await writer.abandon()
             raise SetRejectedError(SetError(type="overQuota")) from error
+        except (AccountGoneError, BlobLostError) as error:
+            raise MethodError("accountNotFound") from error
         except SetRejectedError:
             await writer.abandon()
             raise

@@ -18,8 +18,9 @@ from shared.http.problem_details import problem
 from shared.jmap.errors import RequestError, limit_exceeded
 from shared.jmap.i_json import encode_json
 from shared.jmap.session import CoreLimits
-from shared.store.blobs import BlobTooLargeError, BlobWriter, read_blob
+from shared.store.blobs import BlobLostError, BlobTooLargeError, BlobWriter, read_blob
 from shared.store.credentials import Credential
+from shared.store.records import AccountGoneError
 
 _CHUNK_SECONDS_MAX = 60  # between two chunks of an upload
 _MEDIA_TYPE = re.compile(
@@ -88,6 +89,8 @@ class BlobEndpoints:
             raise _too_large(bytes_max) from error
         except OverQuotaError:
             return problem(507, "The account has no room left.", type_="overQuota")
+        except (AccountGoneError, BlobLostError):
+            return problem(404, "The account was removed, or the upload took too long.")
         except TimeoutError:
             return problem(408, "The upload did not arrive in time.")
         finally:

@@ -27,6 +27,7 @@ from shared.store.outbox import (
     seconds_of_oldest_unpublished,
 )
 from shared.store.pool import POSTGRES_ERRORS
+from shared.store.removals import account_exists
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Relay:
             states = newest(states, entry.states)
         last = entries[-1]
         sequence = await self._appender.append(
-            account_id, states, at=last.at_text, cause=last.cause
+            account_id, states, at=last.at_text, cause=last.cause, exists=self._exists
         )
         rows = [entry.id for entry in entries if entry.id is not None]
         if rows:
@@ -153,6 +154,13 @@ class Relay:
             self._is_failing = False
             _log.warning("appends_resumed")
         return sequence
+
+    async def _exists(self, account_id: str) -> bool:
+        """An entry may outlive its account here, such as in an outage of NATS."""
+        try:
+            return await account_exists(self._pool, account_id)
+        except POSTGRES_ERRORS as error:
+            raise LogUnavailableError(f"PostgreSQL: {error!r}") from error
 
     def _note_failure(self, error: LogUnavailableError) -> None:
         """Once per outage, however many rows wait for its end."""

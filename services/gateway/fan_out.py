@@ -201,6 +201,9 @@ class FanOut:
         members = self._index.get(account_id)
         if not members:
             return
+        if stored.event.is_removal:
+            self._end(account_id)
+            return
         changed = {name: state.state for name, state in stored.event.changed.items()}
         update = Update(account_id, changed, self._cursor(stored.sequence))
         for member in tuple(members):
@@ -318,6 +321,12 @@ class FanOut:
             members.remove(member)
         if not members:
             del self._members[member.listener]
+
+    def _end(self, account_id: str) -> None:
+        """The account was removed: whatever its listeners believe to see, there is nothing more."""
+        for member in tuple(self._index[account_id]):
+            self._unindex(member, (account_id,))
+            member.account_ids = tuple(name for name in member.account_ids if name != account_id)
 
     def _unindex(self, member: _Member, account_ids: Collection[str]) -> None:
         for account_id in account_ids:

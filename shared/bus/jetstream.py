@@ -14,6 +14,7 @@ from shared.bus.connection import Bus, BusUnavailableError
 _STREAM_NOT_FOUND = 10059
 _MESSAGE_NOT_FOUND = 10037
 _CONSUMER_NOT_FOUND = 10014
+_SEQUENCE_NOT_FOUND = 10043
 _SERVER_ERROR = 500  # and above: such as a cluster that has no leader yet
 
 
@@ -134,9 +135,26 @@ class JetStream:
 
     async def last_message(self, stream: str, subject: str) -> RawMessage | None:
         """The subject's last message as the stream's leader has it; None when it has none."""
-        body = msgspec.json.encode({"last_by_subj": subject})
+        return await self._message(stream, {"last_by_subj": subject})
+
+    async def first_message(self, stream: str, subject: str) -> RawMessage | None:
+        """The subject's oldest message that is left."""
+        return await self._message(stream, {"next_by_subj": subject, "seq": 1})
+
+    async def erase_message(self, stream: str, sequence: int) -> None:
+        """Its bytes are overwritten in the server's files; harmless when it is gone."""
+        body = msgspec.json.encode({"seq": sequence})
         try:
-            answer = _messages.decode(await self._call(f"STREAM.MSG.GET.{stream}", body))
+            await self._call(f"STREAM.MSG.DELETE.{stream}", body)
+        except JetStreamError as error:
+            if error.code != _SEQUENCE_NOT_FOUND:
+                raise
+
+    async def _message(self, stream: str, which: dict[str, object]) -> RawMessage | None:
+        try:
+            answer = _messages.decode(
+                await self._call(f"STREAM.MSG.GET.{stream}", msgspec.json.encode(which))
+            )
         except JetStreamError as error:
             if error.code == _MESSAGE_NOT_FOUND:
                 return None

@@ -3,13 +3,21 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
 
 from shared.bus.connection import BusUnavailableError
 from shared.bus.jetstream import JetStreamError, RawMessage
 from shared.bus.publisher import StaleSequenceError
-from shared.log.event import Cause, States, StoredEvent, encode_event, next_event
+from shared.log.event import (
+    Cause,
+    Event,
+    States,
+    StoredEvent,
+    encode_event,
+    next_event,
+    removal_event,
+)
 from shared.log.stored import stored_event
 from shared.log.subjects import STREAM, subject_of
 
@@ -20,6 +28,10 @@ _BACKOFF_SECONDS_MAX = 0.25
 
 class LogUnavailableError(Exception):
     """The log cannot be used now; whoever asked may try again."""
+
+
+Exists: TypeAlias = Callable[[str], Awaitable[bool]]
+"""Whether there is an account of this id. Raises LogUnavailableError."""
 
 
 class AppendsToStream(Protocol):
@@ -52,18 +64,49 @@ class Appender:
         """Read each account's last event again; call it when the log may be another one."""
         self._known.clear()
 
-    async def append(self, account_id: str, states: States, *, at: str, cause: Cause) -> int:
+    async def append(
+        self,
+        account_id: str,
+        states: States,
+        *,
+        at: str,
+        cause: Cause,
+        exists: Exists | None = None,
+    ) -> int:
         """Returns the sequence of an event, new or old, from which on `states` are known.
+
+        `exists` is asked before the first event of an account, which may be one that was removed,
+        and of which nothing is left: nobody is to hear of it, and the answer is 0.
 
         Repeating it is harmless for ever. Raises LogUnavailableError (it may have been stored)
         and AppendRefusedError.
         """
+
+        async def next_one(previous: StoredEvent | None) -> Event | None:
+            if previous is None and exists is not None and not await exists(account_id):
+                return None
+            return next_event(previous, states, at=at, cause=cause)
+
+        return await self._publish(account_id, next_one)
+
+    async def end(self, account_id: str, *, at: str, cause: Cause) -> int:
+        """Returns the sequence of the account's tombstone, after which none of its events come.
+
+        Raises as `append`.
+        """
+
+        async def tombstone(previous: StoredEvent | None) -> Event | None:
+            return removal_event(previous, at=at, cause=cause)
+
+        return await self._publish(account_id, tombstone)
+
+    async def _publish(self, account_id: str, next_one: "_NextOne") -> int:
+        """None of `next_one`: nothing is to be said after that event."""
         previous = self._known.get(account_id) or await self._read(account_id)
         for attempt in range(_ATTEMPTS_MAX):
-            event = next_event(previous, states, at=at, cause=cause)
+            event = await next_one(previous)
             if event is None:
-                assert previous is not None  # noqa: S101 - nothing newer than nothing: `states` is empty
-                return previous.sequence
+                return previous.sequence if previous is not None else 0
             if not self._is_sound():
                 raise LogUnavailableError("the log is being checked")
             try:
@@ -98,6 +141,9 @@ class Appender:
         self._known.move_to_end(account_id)
         if len(self._known) > _KNOWN_ACCOUNTS_MAX:
             self._known.popitem(last=False)
+
+
+_NextOne: TypeAlias = Callable[[StoredEvent | None], Awaitable[Event | None]]
 
 
 def _backoff_seconds(attempt: int) -> float:

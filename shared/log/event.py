@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
+from msgspec import field
 
 
 class OrderedState(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -48,17 +49,18 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     traceparent: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An event's body; its sequence is its place in the stream and not in the body.
 
     `changed` took effect with this event. `at` is the commit's time, RFC 3339 in UTC with
-    milliseconds.
+    milliseconds. After a removal, which has no states, nothing of the account comes any more.
     """
 
     changed: dict[str, OrderedState]
     unchanged: dict[str, CarriedState]
     at: str
     cause: Cause = Cause()
+    is_removal: bool = field(default=False, name="removed")
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
@@ -97,8 +99,10 @@ def next_event(
     """The event to append after `previous`, or None when nothing in `states` is newer.
 
     A type whose order is not greater than the known one is left out, so appending anything
-    twice, late or out of order never takes an account back.
+    twice, late or out of order never takes an account back, nor brings a removed one back.
     """
+    if previous is not None and previous.event.is_removal:
+        return None
     known = {} if previous is None else _carried(previous)
     changed = {
         type_name: state
@@ -109,6 +113,13 @@ def next_event(
         return None
     unchanged = {name: carried for name, carried in known.items() if name not in changed}
     return Event(changed=changed, unchanged=unchanged, at=at, cause=cause)
+
+
+def removal_event(previous: StoredEvent | None, *, at: str, cause: Cause) -> Event | None:
+    """The tombstone of the account (docs/adr/0022); None where it is there already."""
+    if previous is not None and previous.event.is_removal:
+        return None
+    return Event(changed={}, unchanged={}, at=at, cause=cause, is_removal=True)
 
 
 def changed_since(stored: StoredEvent, since: int) -> dict[str, str]:

@@ -79,6 +79,10 @@ class LogKeeper:
             raise LogUnavailableError(verdict.reason)
         return _sound(info)
 
+    async def require_sound(self) -> SoundLog:
+        """Neither lost nor being made anew. Raises LogUnavailableError."""
+        return await self._quickly_sound()
+
     async def ensure(self) -> SoundLog:
         """Create the log where there is none, finish or start a rebuild where it needs one.
 

@@ -13,6 +13,7 @@ from shared.bus.jetstream import JetStream
 from shared.bus.publisher import Publisher
 from shared.log.appender import Appender
 from shared.log.batched_reader import BatchedReader
+from shared.log.eraser import LogEraser
 from shared.log.guard import LogGuard
 from shared.log.keeper import LogKeeper
 from shared.log.reader import LogReader
@@ -28,6 +29,7 @@ class WritableLog(msgspec.Struct, frozen=True):
     keeper: LogKeeper
     guard: LogGuard
     appender: Appender
+    eraser: LogEraser
 
 
 class ReadableLog(msgspec.Struct, frozen=True):
@@ -53,17 +55,26 @@ class SharedLog(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_writable_log(
-    nats_url: str, pool: asyncpg.Pool, *, name: str, settings: LogSettings | None = None
+    nats_url: str,
+    pool: asyncpg.Pool,
+    *,
+    name: str,
+    settings: LogSettings | None = None,
+    connect_seconds: float = 30,
 ) -> AsyncIterator[WritableLog]:
     """Raises BusUnavailableError, ServerTooOldError."""
-    async with open_bus(nats_url, name=f"{name} writer") as bus, Inbox[int](bus) as inbox:
+    async with (
+        open_bus(nats_url, name=f"{name} writer", connect_seconds=connect_seconds) as bus,
+        Inbox[int](bus) as inbox,
+    ):
         jetstream, publisher = JetStream(bus), Publisher(inbox)
         keeper = LogKeeper(pool, jetstream, publisher, stream_config(settings or LogSettings()))
         guard = LogGuard(keeper.ensure)
         appender = Appender(publisher, jetstream, is_sound=lambda: guard.is_sound)
         bus.on_connection_change(guard.doubt)
         bus.on_connection_change(appender.forget)
-        yield WritableLog(bus, keeper, guard, appender)
+        eraser = LogEraser(pool, keeper, jetstream, publisher)
+        yield WritableLog(bus, keeper, guard, appender, eraser)
 
 
 @asynccontextmanager

@@ -51,7 +51,8 @@ async def hold_accounts(
     rows = await connection.fetch(
         """
         SELECT id, ARRAY(SELECT type FROM type_states WHERE account_id = accounts.id) AS types
-        FROM accounts WHERE id = ANY($1::text[]) ORDER BY id FOR KEY SHARE
+        FROM accounts WHERE id = ANY($1::text[]) AND removed_at IS NULL
+        ORDER BY id FOR KEY SHARE
         """,
         list(account_ids),
     )

@@ -8,6 +8,7 @@ import msgspec
 from shared.jmap.ids import is_id
 from shared.store.ids import new_id
 from shared.store.pool import Connection, Executor
+from shared.store.records import AccountGoneError
 
 PIECE_BYTES = 256 * 1024
 INLINE_BYTES_MAX = 64 * 1024  # up to here a blob is in its own row
@@ -26,6 +27,10 @@ class BlobTooLargeError(ValueError):
     """More octets than the writer allows."""
 
 
+class BlobLostError(LookupError):
+    """What was written so far is gone: its account was removed, or it took an hour and more."""
+
+
 class BlobWriter:
     """Takes octets; `finish` makes them a blob. What is not finished is removed by the job."""
 
@@ -42,7 +47,7 @@ class BlobWriter:
         self._type: str | None = None
 
     async def write(self, data: bytes) -> None:
-        """Raises BlobTooLargeError."""
+        """Raises BlobTooLargeError, BlobLostError."""
         if self._stored + len(self._buffer) + len(data) > self._bytes_max:
             raise BlobTooLargeError
         self._buffer += data
@@ -51,13 +56,14 @@ class BlobWriter:
             del self._buffer[:PIECE_BYTES]
 
     async def finish(self, type_: str | None) -> Blob:
+        """Raises BlobLostError."""
         size = self._stored + len(self._buffer)
         if self._stored == 0 and size <= INLINE_BYTES_MAX:
             await self._insert(size, type_, bytes(self._buffer), is_complete=True)
         else:
             if self._buffer or not self._stored:
                 await self._store(bytes(self._buffer))
-            await self._pool.execute(
+            finished = await self._pool.execute(
                 """
                 UPDATE blobs SET is_complete = true, size = $3, type = $4
                 WHERE account_id = $1 AND id = $2
@@ -67,6 +73,8 @@ class BlobWriter:
                 size,
                 type_,
             )
+            if finished != "UPDATE 1":
+                raise BlobLostError
         return Blob(id=self._id, user_id=self._user_id, size=size, type=type_)
 
     async def abandon(self) -> None:
@@ -77,22 +85,27 @@ class BlobWriter:
     async def _store(self, piece: bytes) -> None:
         if self._stored == 0:
             await self._insert(0, None, None, is_complete=False)
-        await self._pool.execute(
-            "INSERT INTO blob_pieces (account_id, blob_id, place, content) VALUES ($1, $2, $3, $4)",
-            self._account_id,
-            self._id,
-            self._stored,
-            piece,
-        )
+        try:
+            await self._pool.execute(
+                "INSERT INTO blob_pieces (account_id, blob_id, place, content)"
+                " VALUES ($1, $2, $3, $4)",
+                self._account_id,
+                self._id,
+                self._stored,
+                piece,
+            )
+        except asyncpg.ForeignKeyViolationError as error:
+            raise BlobLostError from error
         self._stored += len(piece)
 
     async def _insert(
         self, size: int, type_: str | None, content: bytes | None, *, is_complete: bool
     ) -> None:
-        await self._pool.execute(
+        inserted = await self._pool.execute(
             """
             INSERT INTO blobs (account_id, id, user_id, size, type, content, is_complete)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)
+            SELECT id, $2, $3, $4, $5, $6, $7 FROM accounts
+            WHERE id = $1 AND removed_at IS NULL FOR KEY SHARE
             """,
             self._account_id,
             self._id,
@@ -102,6 +115,8 @@ class BlobWriter:
             content,
             is_complete,
         )
+        if inserted != "INSERT 0 1":
+            raise BlobLostError
 
 
 async def insert_blob(
@@ -174,10 +189,18 @@ async def read_blob(
 
 
 async def copy_blobs(
-    executor: Executor, source: str, target: str, user_id: str, ids: Sequence[str]
+    connection: Connection, source: str, target: str, user_id: str, ids: Sequence[str]
 ) -> None:
-    """Under the same ids; what is there already stays, and lives for its hour again."""
-    await executor.execute(
+    """Under the same ids; what is there already stays, and lives for its hour again.
+
+    In the caller's transaction. Raises AccountGoneError.
+    """
+    held = await connection.fetchval(
+        "SELECT true FROM accounts WHERE id = $1 AND removed_at IS NULL FOR KEY SHARE", target
+    )
+    if held is None:
+        raise AccountGoneError(target)
+    await connection.execute(
         """
         INSERT INTO blobs (account_id, id, user_id, size, type, content, is_complete)
         SELECT $2, id, $3, size, type, content, true FROM blobs
@@ -189,7 +212,7 @@ async def copy_blobs(
         user_id,
         ids,
     )
-    await executor.execute(
+    await connection.execute(
         """
         INSERT INTO blob_pieces (account_id, blob_id, place, content)
         SELECT $2, blob_id, place, content FROM blob_pieces

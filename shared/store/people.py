@@ -94,7 +94,10 @@ async def find_account(executor: Executor, account: str) -> str:
     ids = [
         row["id"]
         for row in await executor.fetch(
-            "SELECT id FROM accounts WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 2",
+            """
+            SELECT id FROM accounts WHERE (id = $1 OR name = $1) AND removed_at IS NULL
+            ORDER BY id = $1 DESC LIMIT 2
+            """,
             account,
         )
     ]

@@ -92,7 +92,7 @@ async def lock_account(
     row = await connection.fetchrow(
         """
         SELECT (SELECT role FROM grants WHERE user_id = $2 AND account_id = $1) AS role
-        FROM accounts WHERE id = $1 FOR UPDATE
+        FROM accounts WHERE id = $1 AND removed_at IS NULL FOR UPDATE
         """,
         account_id,
         user_id,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.gateway.fan_out import FanOut, Update
-from shared.log.event import Cause, OrderedState, StoredEvent, next_event
+from shared.log.event import Cause, Event, OrderedState, StoredEvent, next_event
 from shared.log.keeper import SoundLog
 from shared.log.pull import TailBrokenError
 from shared.log.reader import Snapshot
@@ -361,6 +361,21 @@ def test_what_a_read_told_is_not_told_again_when_the_tail_comes_to_it() -> None:
 
     it.machine.tail_one()
     it.machine.tail_one()
+    it.end()
+
+
+def test_after_a_tombstone_nobody_listens_to_the_account_and_the_others_go_on() -> None:
+    it = Stepped()
+    it.join("unknown")
+    it.machine.answer_read_now(lag=0)
+    tombstone = Event(changed={}, unchanged={}, at="", is_removal=True)
+    sequence = it.machine.log.last_sequence + 1
+    it.machine.fan_out.receive("a1", StoredEvent(sequence, tombstone))
+
+    assert "a1" not in it.machine.fan_out._index
+    it.change("a2", "Email")
+    it.machine.tail_all()
+    assert it.client.known["a2", "Email"] == 2
     it.end()
 
 

@@ -12,6 +12,7 @@ from shared.log.event import (
     encode_event,
     newest,
     next_event,
+    removal_event,
 )
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -37,6 +38,27 @@ def test_an_event_has_the_published_shape() -> None:
         b'"principal":"u1","traceparent":"00-1"}}'
     )
     assert decode_event(body) == event
+
+
+def test_a_tombstone_says_no_more_than_that_its_account_was_removed() -> None:
+    event = removal_event(None, at=AT, cause=Cause(method="tidings account remove"))
+
+    assert event is not None
+    assert encode_event(event) == (
+        b'{"changed":{},"unchanged":{},"at":"2026-01-01T00:00:00.000Z",'
+        b'"cause":{"method":"tidings account remove"},"removed":true}'
+    )
+    assert decode_event(encode_event(event)) == event
+
+
+def test_nothing_comes_after_a_tombstone() -> None:
+    event = removal_event(None, at=AT, cause=Cause())
+    assert event is not None
+    tombstone = StoredEvent(7, event)
+
+    assert next_event(tombstone, {"Email": OrderedState("s9", 9)}, at=AT, cause=Cause()) is None
+    assert removal_event(tombstone, at=AT, cause=Cause()) is None
+    assert changed_since(tombstone, 0) == {}
 
 
 def test_what_a_later_version_adds_is_read_over() -> None:
