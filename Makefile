@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: run install check format test test-browser test-push-service test-node test-all lock
+.PHONY: run install check docs format test test-browser test-push-service test-node test-all lock
 
 run: .venv/.runtime  ## start everything on one machine, on one port
 	$(BIN)/tidings up
@@ -17,6 +17,9 @@ check: .venv/.development  ## format, lint, types, layers
 	$(BIN)/lint-imports
 	$(BIN)/coverage run -m pytest -q tests/unit
 	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'
+
+docs: .venv/.development  ## write the tables of settings, metrics and errors anew
+	$(BIN)/python -m docs.tables
 
 format: .venv/.development
 	$(BIN)/ruff format .

@@ -25,17 +25,22 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """TIDINGS_*: the servers; an unset URL means an embedded one."""
+    """TIDINGS_*: the servers."""
 
     data: Path = Path(".tidings")  # directory of the embedded servers
-    nats_url: Secret | None = None  # comma-separated
+    nats_url: Secret | None = None
+    """URLs of the NATS servers, with commas; without one: of `up` an embedded server, of other
+    commands that of the `up` that runs on TIDINGS_DATA."""
     postgres_url: Secret | None = None
+    """URL of the PostgreSQL database; without one: as with NATS."""
 
 
 class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """TIDINGS_*: of `tidings up` alone."""
 
-    public_url: str | None = None  # what the session tells clients; None: where it listens
+    public_url: str | None = None
+    """What the session tells clients: the URL at which they reach it; without one: of `up` where
+    it listens, of a dispatcher http://127.0.0.1:8080."""
 
 
 WEBHOOK_PREFIX = PREFIX + "WEBHOOK_"

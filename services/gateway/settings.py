@@ -17,22 +17,26 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every limit of the gateway."""
+    """TIDINGS_GATEWAY_*: every limit of the gateway."""
 
-    connections_max: Annotated[int, Meta(ge=1)] = 20_000
-    connections_per_user_max: Annotated[int, Meta(ge=1)] = 100
-    connections_per_address_max: Annotated[int, Meta(ge=1)] = 5_000
-    joins_at_once_max: Annotated[int, Meta(ge=1)] = 256
-    join_seconds_max: Annotated[float, Meta(gt=0)] = 5.0
-    lifetime_seconds: Annotated[int, Meta(ge=10)] = 3600  # of a connection; less up to a fifth
-    flush_milliseconds: Annotated[int, Meta(ge=1, le=1000)] = 20  # from one push to the next
-    stall_seconds: Annotated[int, Meta(ge=1)] = 30
+    connections_max: Annotated[int, Meta(ge=1)] = 20_000  # of one process; more: 503
+    connections_per_user_max: Annotated[int, Meta(ge=1)] = 100  # more: 429
+    connections_per_address_max: Annotated[int, Meta(ge=1)] = 5_000  # of clients; more: 429
+    joins_at_once_max: Annotated[int, Meta(ge=1)] = 256  # others wait their turn
+    join_seconds_max: Annotated[float, Meta(gt=0)] = 5.0  # then: 503
+    lifetime_seconds: Annotated[int, Meta(ge=10)] = 3600  # of a connection, less up to a fifth
+    flush_milliseconds: Annotated[int, Meta(ge=1, le=1000)] = (
+        20  # least time from one push to the next
+    )
+    stall_seconds: Annotated[int, Meta(ge=1)] = 30  # without reading; then the client is closed
     origins: tuple[str, ...] = ()  # that may open a WebSocket from a browser; none: any
-    websocket_message_bytes_max: Annotated[int, Meta(ge=1024)] = 10_000_000
-    websocket_ping_seconds: Annotated[int, Meta(ge=1)] = 30
+    websocket_message_bytes_max: Annotated[int, Meta(ge=1024)] = 10_000_000  # of a client
+    websocket_ping_seconds: Annotated[int, Meta(ge=1)] = 30  # between pings
     requests_at_once_max: Annotated[int, Meta(ge=1)] = 4  # of one WebSocket
-    self_check_seconds: Annotated[float, Meta(gt=0)] = 30.0  # between looks at a sample
-    unready_seconds: Annotated[float, Meta(ge=0)] = 0.0  # told not ready, still serving
+    self_check_seconds: Annotated[float, Meta(gt=0)] = (
+        30.0  # from one comparison with the log to the next
+    )
+    unready_seconds: Annotated[float, Meta(ge=0)] = 0.0  # at the end: not ready, still serving
     drain_seconds: Annotated[float, Meta(ge=0)] = 3.0  # over which streams are closed
 
     @property

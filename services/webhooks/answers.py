@@ -39,11 +39,11 @@ class Outcome(StrEnum):
     REDIRECTED = "redirected"  # 3xx: never followed
     REFUSED = "refused"  # another 4xx
     SERVER_ERROR = "server_error"  # another 5xx
-    DNS_FAILED = "dns_failed"
+    DNS_FAILED = "dns_failed"  # the host has no address
     ADDRESS_BLOCKED = "address_blocked"  # by the address policy: nothing was sent
-    CONNECT_FAILED = "connect_failed"
-    TLS_FAILED = "tls_failed"
-    TIMED_OUT = "timed_out"
+    CONNECT_FAILED = "connect_failed"  # nobody answers there
+    TLS_FAILED = "tls_failed"  # such as a certificate that does not hold
+    TIMED_OUT = "timed_out"  # no answer in TIDINGS_WEBHOOK_ANSWER_SECONDS_MAX
     BROKEN = "broken"  # reset, ended, or not HTTP
     EGRESS_FAILED = "egress_failed"  # this machine could not; never the endpoint's fault
 

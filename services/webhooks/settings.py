@@ -23,14 +23,17 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     answer_seconds_max: Annotated[float, Meta(gt=0, le=60)] = 15.0  # of one request, all in all
     lease_seconds: Annotated[float, Meta(ge=2)] = 60.0  # then a dead worker's lanes are taken over
-    healthy_at_once_max: Annotated[int, Meta(ge=1)] = 200
-    troubled_at_once_max: Annotated[int, Meta(ge=1)] = 64  # that failed last time
-    slow_at_once_max: Annotated[int, Meta(ge=0)] = 400  # that have taken more than a second
-    origin_at_once_max: Annotated[int, Meta(ge=1)] = 100  # to one scheme, host and port
-    verifications_at_once_max: Annotated[int, Meta(ge=1)] = 64
+    healthy_at_once_max: Annotated[int, Meta(ge=1)] = 200  # requests to endpoints in health
+    troubled_at_once_max: Annotated[int, Meta(ge=1)] = 64  # requests to those that failed last time
+    slow_at_once_max: Annotated[int, Meta(ge=0)] = 400  # requests to those slower than a second
+    origin_at_once_max: Annotated[int, Meta(ge=1)] = 100  # requests to one scheme, host and port
+    verifications_at_once_max: Annotated[int, Meta(ge=1)] = 64  # requests that verify
     message_octets_max: Annotated[int, Meta(ge=512)] = 60_000  # a StateChange of more is split
-    topics: bool = False  # let a push service replace what it holds: each message then says all
-    contact: str = "mailto:postmaster@localhost"  # `sub` of VAPID: mailto: or https:
+    topics: bool = False
+    """Encrypted messages carry a `Topic`, so that a push service keeps one for a device that is
+    away, not all; each then says all types of its accounts."""
+    contact: str = "mailto:postmaster@localhost"
+    """Whom a push service may write to (`sub` of VAPID): mailto: or https:."""
     ca: Path | None = None  # PEM file of authorities to trust besides the system's
 
     def __post_init__(self) -> None:

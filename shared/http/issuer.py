@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 
 
 class JwtSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """TIDINGS_JWT_*; without `jwks` no JWT is accepted."""
+    """TIDINGS_JWT_*: tokens of an issuer; without JWKS no JWT is accepted."""
 
-    jwks: str | None = None  # path of a file, or an https URL
-    issuer: str = ""
-    audience: str = ""
-    user_claim: str = "sub"  # names the user
+    jwks: str | None = None  # path of a file, or an https URL, with its keys
+    issuer: str = ""  # what `iss` must be
+    audience: str = ""  # what `aud` must name
+    user_claim: str = "sub"  # the claim that names the user
 
 
 JWT_PREFIX = "TIDINGS_JWT_"

@@ -12,7 +12,7 @@ _STREAMS = NATS_FILES / "streams.json"
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """TIDINGS_LOG_*: what a deployment chooses of the stream; None: as `nats/streams.json` says.
+    """TIDINGS_LOG_*: of the log; without them: as `nats/streams.json` says.
 
     `tidings migrate` and `tidings up` apply them; a process that may have to make the stream anew
     needs them, too.
@@ -20,7 +20,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     replicas: Annotated[int, Meta(ge=1, le=5)] | None = None  # servers that hold the stream
     history: Annotated[int, Meta(ge=1)] | None = None  # events kept per account
-    bytes_max: Annotated[int, Meta(ge=2**20)] | None = None  # then appends wait; nothing goes
+    bytes_max: Annotated[int, Meta(ge=2**20)] | None = None  # then appends wait: nothing is dropped
 
 
 def stream_config(settings: LogSettings) -> dict[str, Any]:

@@ -54,105 +54,105 @@ class Metric(StrEnum):
     WEBHOOK_OLDEST_SECONDS = "tidings_webhook_oldest_seconds"
 
 
-class _Kind(StrEnum):
+class Kind(StrEnum):
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
 
 
-_DECLARED: MappingProxyType[Metric, tuple[_Kind, str, tuple[str, ...]]] = MappingProxyType(
+DECLARED: MappingProxyType[Metric, tuple[Kind, str, tuple[str, ...]]] = MappingProxyType(
     {
-        Metric.HTTP_REQUESTS: (_Kind.COUNTER, "Answered requests.", ("route", "status")),
-        Metric.HTTP_REQUEST_SECONDS: (_Kind.HISTOGRAM, "Time to answer.", ("route",)),
+        Metric.HTTP_REQUESTS: (Kind.COUNTER, "Answered requests.", ("route", "status")),
+        Metric.HTTP_REQUEST_SECONDS: (Kind.HISTOGRAM, "Time to answer.", ("route",)),
         Metric.BUS_REQUESTS: (
-            _Kind.COUNTER,
+            Kind.COUNTER,
             "Requests of others that were answered over NATS.",
             ("subject", "status"),
         ),
-        Metric.METHOD_CALLS: (_Kind.COUNTER, "JMAP method calls.", ("method", "outcome")),
+        Metric.METHOD_CALLS: (Kind.COUNTER, "JMAP method calls.", ("method", "outcome")),
         Metric.SERVICE_CALLS: (
-            _Kind.COUNTER,
+            Kind.COUNTER,
             "Calls of method services: ok, or the error's type.",
             ("service", "outcome"),
         ),
         Metric.SERVICE_CALL_SECONDS: (
-            _Kind.HISTOGRAM,
+            Kind.HISTOGRAM,
             "Until a method service has answered, and its changes are in the log.",
             ("service",),
         ),
-        Metric.SERVICE_INSTANCES: (_Kind.GAUGE, "Method services that answer.", ("service",)),
-        Metric.APPENDS: (_Kind.COUNTER, "Appends to the log.", ("outcome",)),
-        Metric.APPEND_SECONDS: (_Kind.HISTOGRAM, "From commit to the log.", ()),
+        Metric.SERVICE_INSTANCES: (Kind.GAUGE, "Method services that answer.", ("service",)),
+        Metric.APPENDS: (Kind.COUNTER, "Appends to the log.", ("outcome",)),
+        Metric.APPEND_SECONDS: (Kind.HISTOGRAM, "From commit to the log.", ()),
         Metric.APPEND_REQUESTS: (
-            _Kind.COUNTER,
+            Kind.COUNTER,
             "Append requests: appended, partly, repeated, refused, postponed.",
             ("outcome",),
         ),
         Metric.APPEND_REQUEST_SECONDS: (
-            _Kind.HISTOGRAM,
+            Kind.HISTOGRAM,
             "Until the log has acknowledged an append request.",
             (),
         ),
-        Metric.APPEND_REQUESTS_UNDER_WAY: (_Kind.GAUGE, "Append requests under way.", ()),
+        Metric.APPEND_REQUESTS_UNDER_WAY: (Kind.GAUGE, "Append requests under way.", ()),
         Metric.APPEND_GROUP_REQUESTS: (
-            _Kind.HISTOGRAM,
+            Kind.HISTOGRAM,
             "Append requests that shared a transaction.",
             (),
         ),
         Metric.OUTBOX_OLDEST_SECONDS: (
-            _Kind.GAUGE,
+            Kind.GAUGE,
             "How long the oldest committed change waits to be in the log.",
             (),
         ),
-        Metric.TAIL_SEQUENCE: (_Kind.GAUGE, "Sequence up to which the tail is complete.", ()),
-        Metric.CONNECTIONS: (_Kind.GAUGE, "Connected clients.", ("transport",)),
-        Metric.CONNECTIONS_ENDED: (_Kind.COUNTER, "Ended, by reason.", ("transport", "reason")),
-        Metric.JOINS: (_Kind.COUNTER, "Joins: fresh, resumed, reset.", ("outcome",)),
+        Metric.TAIL_SEQUENCE: (Kind.GAUGE, "Sequence up to which the tail is complete.", ()),
+        Metric.CONNECTIONS: (Kind.GAUGE, "Connected clients.", ("transport",)),
+        Metric.CONNECTIONS_ENDED: (Kind.COUNTER, "Ended, by reason.", ("transport", "reason")),
+        Metric.JOINS: (Kind.COUNTER, "Joins: fresh, resumed, reset.", ("outcome",)),
         Metric.REPLAYED_STATES: (
-            _Kind.HISTOGRAM,
+            Kind.HISTOGRAM,
             "States that a join with a cursor told at once.",
             (),
         ),
         Metric.PUSH_LAG_SECONDS: (
-            _Kind.HISTOGRAM,
+            Kind.HISTOGRAM,
             "From commit to the sockets, of events that somebody listens to.",
             (),
         ),
-        Metric.PING_SECONDS: (_Kind.HISTOGRAM, "Until a WebSocket answers a ping.", ()),
-        Metric.DRAINED_RATIO: (_Kind.GAUGE, "Of a drain: 0 before it, 1 when all are closed.", ()),
-        Metric.PUSH_MESSAGES: (_Kind.COUNTER, "StateChanges sent.", ("transport",)),
-        Metric.PUSH_MERGES: (_Kind.COUNTER, "Changes merged into a later one.", ("transport",)),
-        Metric.REFUSALS: (_Kind.COUNTER, "Connections refused, by status.", ("status",)),
-        Metric.REJOINS: (_Kind.COUNTER, "Connections that joined again.", ()),
+        Metric.PING_SECONDS: (Kind.HISTOGRAM, "Until a WebSocket answers a ping.", ()),
+        Metric.DRAINED_RATIO: (Kind.GAUGE, "Of a drain: 0 before it, 1 when all are closed.", ()),
+        Metric.PUSH_MESSAGES: (Kind.COUNTER, "StateChanges sent.", ("transport",)),
+        Metric.PUSH_MERGES: (Kind.COUNTER, "Changes merged into a later one.", ("transport",)),
+        Metric.REFUSALS: (Kind.COUNTER, "Connections refused, by status.", ("status",)),
+        Metric.REJOINS: (Kind.COUNTER, "Connections that joined again.", ()),
         Metric.SELF_CHECKS: (
-            _Kind.COUNTER,
+            Kind.COUNTER,
             "Connections compared with the log: agrees, differs.",
             ("outcome",),
         ),
-        Metric.WEBHOOK_EVENTS: (_Kind.COUNTER, "Events merged into lanes.", ()),
+        Metric.WEBHOOK_EVENTS: (Kind.COUNTER, "Events merged into lanes.", ()),
         Metric.WEBHOOK_ATTEMPTS: (
-            _Kind.COUNTER,
+            Kind.COUNTER,
             "Requests to endpoints: verification, push, probe.",
             ("kind", "outcome"),
         ),
-        Metric.WEBHOOK_SECONDS: (_Kind.HISTOGRAM, "Until an endpoint answered.", ()),
+        Metric.WEBHOOK_SECONDS: (Kind.HISTOGRAM, "Until an endpoint answered.", ()),
         Metric.WEBHOOK_LAG_SECONDS: (
-            _Kind.HISTOGRAM,
+            Kind.HISTOGRAM,
             "From an event's merging to the endpoint that was told, of those that took it.",
             (),
         ),
         Metric.WEBHOOKS_IN_FLIGHT: (
-            _Kind.GAUGE,
+            Kind.GAUGE,
             "Lanes that this worker looks at: healthy, troubled, slow.",
             ("group",),
         ),
         Metric.WEBHOOK_LANES: (
-            _Kind.GAUGE,
+            Kind.GAUGE,
             "Lanes of all workers: converged, behind, failing, paused, unverified.",
             ("state",),
         ),
         Metric.WEBHOOK_OLDEST_SECONDS: (
-            _Kind.GAUGE,
+            Kind.GAUGE,
             "How long the endpoint has been behind that is behind for the longest.",
             (),
         ),
@@ -174,15 +174,15 @@ class Metrics:
         self._gauges: dict[Metric, Gauge] = {}
         self._histograms: dict[Metric, Histogram] = {}
         self._labelled: dict[tuple[Metric, tuple[tuple[str, str], ...]], Any] = {}
-        for metric, (kind, meaning, labels) in _DECLARED.items():
+        for metric, (kind, meaning, labels) in DECLARED.items():
             match kind:
-                case _Kind.COUNTER:
+                case Kind.COUNTER:
                     self._counters[metric] = Counter(
                         metric, meaning, labels, registry=self._registry
                     )
-                case _Kind.GAUGE:
+                case Kind.GAUGE:
                     self._gauges[metric] = Gauge(metric, meaning, labels, registry=self._registry)
-                case _Kind.HISTOGRAM:
+                case Kind.HISTOGRAM:
                     buckets = _BUCKETS.get(metric, Histogram.DEFAULT_BUCKETS)
                     self._histograms[metric] = Histogram(
                         metric, meaning, labels, registry=self._registry, buckets=buckets

@@ -10,9 +10,11 @@ _ADVICE = "make one with `openssl rand -hex 32`, and give the same one to every 
 
 
 class SecretKeySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """TIDINGS_*."""
+    """TIDINGS_*: the secret key."""
 
-    secret_key: Secret | None = None  # 32 octets or more, in hexadecimal or base64
+    secret_key: Secret | None = None
+    """Seals the secrets of webhooks and the VAPID key: 32 octets or more in hexadecimal or base64,
+    the same for every process. `up` makes one in its data directory; others must be told."""
 
 
 def vault_of(settings: SecretKeySettings) -> Vault:

@@ -22,11 +22,13 @@ _BACKLOG = 4096
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """TIDINGS_*: where a process listens."""
 
-    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # 0: any
-    tls_cert: Path | None = None  # PEM; with tls_key: HTTPS
-    tls_key: Path | None = None
-    drain_seconds_max: Annotated[int, Meta(ge=1, le=3600)] = 3  # then requests are cut
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"  # address to listen at
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # to listen at; 0: any that is free
+    tls_cert: Path | None = None  # PEM file; with the key: HTTPS and WSS without a proxy
+    tls_key: Path | None = None  # PEM file; goes with the certificate
+    drain_seconds_max: Annotated[int, Meta(ge=1, le=3600)] = (
+        3  # for requests under way at the end; then they are cut
+    )
 
 
 def listen(settings: HttpSettings) -> socket.socket:

@@ -18,10 +18,14 @@ class Exemption(str):
 
 
 class WebhookPolicySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """TIDINGS_WEBHOOK_*."""
+    """TIDINGS_WEBHOOK_*: what dispatchers and deliverers must see alike."""
 
-    allow: tuple[Exemption, ...] = ()  # exempt from the rules about addresses, ports and https
-    verify: Literal["response", "code"] = "response"  # what makes a subscription a verified one
+    allow: tuple[Exemption, ...] = ()
+    """Hosts, addresses and networks exempt from the rules for addresses, ports and https; `up`
+    exempts localhost,127.0.0.0/8,::1/128."""
+    verify: Literal["response", "code"] = "response"
+    """What verifies a subscription: the 2xx answer to the PushVerification too, or only the code
+    that the client sends back."""
 
     @property
     def exemptions(self) -> Exemptions:

@@ -100,7 +100,8 @@ class MethodServices:
         try:
             found = read_info(bytes(message.data))
         except ContractError as error:
-            self._complain("method_service_unreadable", str(error))
+            if self._is_new(str(error)):
+                _log.warning("method_service_unreadable", extra={"reason": str(error)})
             return
         if found is not None:
             self._roster.hear(*found, self._clock.monotonic())
@@ -118,7 +119,9 @@ class MethodServices:
     def _apply(self, calls: RemoteCalls) -> None:
         services = self._roster.services
         for urn, reason in self._roster.refused.items():
-            self._complain("method_service_refused", f"{urn}: {reason}")
+            if self._is_new(f"{urn}: {reason}"):
+                facts = {"capability": urn, "reason": reason}
+                _log.warning("method_service_refused", extra=facts)
         for urn in self._told.keys() - services.keys():
             _log.warning("method_service_gone", extra={"capability": urn})
             self._capabilities.remove(urn)
@@ -138,11 +141,12 @@ class MethodServices:
             self.methods.clear()
             self.methods.update(methods)
 
-    def _complain(self, event: str, reason: str) -> None:
-        """Once each, while it is the same."""
-        if reason not in self._complaints and len(self._complaints) < _COMPLAINTS_MAX:
-            self._complaints.add(reason)
-            _log.warning(event, extra={"reason": reason})
+    def _is_new(self, complaint: str) -> bool:
+        """Each is told once, while it is the same."""
+        if complaint in self._complaints or len(self._complaints) >= _COMPLAINTS_MAX:
+            return False
+        self._complaints.add(complaint)
+        return True
 
 
 def _methods(services: Mapping[str, ServiceDescription], calls: RemoteCalls) -> dict[str, Method]:

@@ -1,0 +1,1 @@
+"""Writes docs/settings.md, docs/metrics.md and docs/errors.md from the code: `make docs`."""
