@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 LINES: Mapping[str, str] = {
+    "accounts_gone": "Removed accounts are erased: rows, blobs, and their events but the tombstone.",
     "answer_before_log": "A change of a method service is told before the log has it; it will.",
     "answer_not_sent": "NATS went away between a request and its answer: the asker hears nothing.",
     "append_refused": "NATS refused an event for good: the log is full, or its limits are wrong.",
@@ -53,6 +54,7 @@ LINES: Mapping[str, str] = {
     "push_subscriptions_ended": "They expired, or their credential did, and were erased.",
     "rejoin_failed": "A bug: a connection could not join again, and was closed.",
     "rejoin_refused": "A connection whose rights changed could not join again, and was closed.",
+    "removal_postponed": "A removed account is hidden, and not erased yet; it is tried again.",
     "request_failed": "A bug; the client was answered 500 with the same request_id.",
     "self_check_failed": "The log could not be read to compare connections with it.",
     "subscription_jobs_failed": "Ended subscriptions are not removed now.",
