@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from shared.bus.connection import BusUnavailableError
 from shared.bus.jetstream import JetStream, StreamInfo
 from shared.bus.publisher import Publisher, StaleSequenceError
 from shared.log.appender import Appender, LogUnavailableError
@@ -36,6 +37,8 @@ _log = logging.getLogger(__name__)
 _EPOCH_ALPHABET = string.ascii_lowercase + string.digits
 _EPOCH_LENGTH = 12  # 62 bits
 _REBUILD_BATCH = 200  # accounts appended at once
+_ELECTION_SECONDS_MAX = 10.0  # of the leader of a stream that was made just now
+_ELECTION_POLL_SECONDS = 0.1
 
 
 class LogForeignError(Exception):
@@ -153,8 +156,18 @@ class LogKeeper:
         _log.info("log_rebuild_finished", extra={"epoch": epoch, "accounts": accounts})
 
     async def _append_clock(self) -> None:
-        with suppress(StaleSequenceError):  # it is there
-            await self._publisher.append(CLOCK_SUBJECT, b"{}", last_sequence=0)
+        """A cluster says that it made a stream before that has a leader, which takes events."""
+        ends_at = asyncio.get_running_loop().time() + _ELECTION_SECONDS_MAX
+        while True:
+            try:
+                with suppress(StaleSequenceError):  # it is there
+                    await self._publisher.append(CLOCK_SUBJECT, b"{}", last_sequence=0)
+            except BusUnavailableError:
+                if asyncio.get_running_loop().time() > ends_at:
+                    raise
+                await asyncio.sleep(_ELECTION_POLL_SECONDS)
+            else:
+                return
 
     async def _append_states(self) -> int:
         """PostgreSQL was read after the old stream ended, so nothing that it told is missing."""

@@ -275,10 +275,14 @@ class WebSocketChaosClient(ChaosClient):
             self._send({"@type": "Request", "using": USING, "methodCalls": self._asked[0]})
 
     def _send(self, message: Any) -> None:
+        if self._framing.state is not OPEN:  # a Close came in the same read
+            raise ConnectionResetError
         self._framing.send_text(json.dumps(message).encode())
         self._flush()
 
     def _flush(self) -> None:
+        if self._writer.transport.is_closing():
+            raise ConnectionResetError
         self._writer.write(b"".join(self._framing.data_to_send()))
 
 

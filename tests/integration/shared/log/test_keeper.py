@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from shared.bus.connection import BusUnavailableError, open_bus
 from shared.bus.jetstream import JetStream
 from shared.log.event import Cause, OrderedState, changed_since
 from shared.log.keeper import LogForeignError
@@ -44,6 +45,20 @@ async def _states_in_log(url: str, pool: asyncpg.Pool) -> dict[str, dict[str, st
         sound = await log.keeper.verify()
         truth = await whole_log(log, sound.last_sequence)
     return {account: changed_since(events[-1], 0) for account, events in truth.items()}
+
+
+async def _has_leader(url: str) -> None:
+    """Until then a cluster answers nothing about streams."""
+
+    async def is_answered() -> bool:
+        async with open_bus(url, name="test") as bus:
+            try:
+                await JetStream(bus).stream_info(STREAM)
+            except BusUnavailableError:
+                return False
+        return True
+
+    await eventually(is_answered, seconds=30)
 
 
 async def test_the_log_is_made_once_and_then_kept(clean_nats_url: str, postgres_dsn: str) -> None:
@@ -201,3 +216,20 @@ async def test_listeners_of_a_rebuilt_log_are_told_everything_again(
 async def _epoch_changed(pool: asyncpg.Pool, before: str) -> bool:
     record = await read_log(pool, STREAM)
     return record is not None and record.epoch != before and record.is_complete
+
+
+async def test_a_stream_of_a_cluster_takes_events_as_soon_as_it_was_made(
+    three_nats_servers: list[NatsServer], postgres_dsn: str
+) -> None:
+    """Its leader is elected after the cluster has answered that it is there."""
+    url = ",".join(server.url for server in three_nats_servers)
+    await _has_leader(url)
+    chosen = LogSettings(replicas=3)
+    async with open_pool(postgres_dsn) as pool:
+        await _account(pool, "a1", 1)
+        async with open_writable_log(url, pool, name="test", settings=chosen) as log:
+            made = await log.keeper.ensure()
+            for _ in range(10):
+                last, made = made, await log.keeper.rebuild()
+                assert made.first_sequence > last.last_sequence
+        assert (await _states_in_log(url, pool)).keys() == {"a1"}
