@@ -61,10 +61,14 @@ PURE_MODULES := \
   services/dispatcher/types/contacts.py \
   services/dispatcher/types/jscontact.py \
   services/gateway/admission.py \
+  services/gateway/connection_id.py \
   services/gateway/deadlines.py \
+  services/gateway/ended.py \
   services/gateway/event_source_query.py \
+  services/gateway/facts.py \
   services/gateway/frames.py \
   services/gateway/push_connection.py \
+  services/gateway/record.py \
   services/gateway/websocket_messages.py \
   services/webhooks/answers.py \
   services/webhooks/breaker.py \
@@ -81,6 +85,7 @@ PURE_MODULES := \
   shared/log/subjects.py \
   shared/log/verdict.py \
   shared/method_service/contract.py \
+  shared/operate/connections.py \
   shared/web_push/*
 COMMA := ,
 PURE := $(subst $() ,$(COMMA),$(strip $(PURE_MODULES)))

@@ -4,6 +4,7 @@ import typer
 
 from services.cli.account_removal import account_remove
 from services.cli.admin import account, grant, token, user
+from services.cli.connections import connection
 from services.cli.deployment import secrets_command
 from services.cli.events import events
 from services.cli.maintenance import apply_migrations, rebuild_log
@@ -27,6 +28,7 @@ for name, group in (
     ("account", account),
     ("grant", grant),
     ("subscription", subscription),
+    ("connection", connection),
     ("vapid", vapid),
     ("log", log),
 ):

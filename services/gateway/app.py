@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from services.gateway.admission import Admission
+from services.gateway.asked import Asked
 from services.gateway.authority import Authority
 from services.gateway.connections import Connections
 from services.gateway.counts import Counts
@@ -81,6 +82,8 @@ class Gateway:
             self._authority.visible_accounts,
             now=resources.clock.monotonic,
             flush_seconds=settings.flush_milliseconds / 1000,
+            frames_kept=settings.frames_kept,
+            ended_kept=settings.ended_kept,
         )
         self._tickets = Tickets(resources.pool)
         self._entrance = Entrance(
@@ -95,6 +98,8 @@ class Gateway:
             self._entrance, self.connections, Forwarding(resources.bus), settings
         )
         self.self_check = SelfCheck(self.connections, resources.log.reader, resources.log.tail)
+        self.is_draining = False
+        self._asked = Asked(resources.bus, self.connections, self, resources.clock)
         self._counts = Counts(
             resources.metrics, self.connections, self._entrance, self._fan_out, self.self_check
         )
@@ -126,6 +131,11 @@ class Gateway:
                 if channel.holder.id == message.revoked:
                     channel.end(EndReason.REVOKED)
 
+    @property
+    def is_live(self) -> bool:
+        """Follows the log."""
+        return self._fan_out.is_live
+
     async def check(self) -> None:
         """Raises while nobody can join."""
         if not self._fan_out.is_live:
@@ -140,8 +150,10 @@ class Gateway:
                 tasks.create_task(self._sweep(), name="sweep"),
                 tasks.create_task(self._check_self(), name="self_check"),
                 tasks.create_task(self._count(), name="counts"),
+                tasks.create_task(self._asked.run(), name="asked"),
             ]
             await draining.wait()
+            self.is_draining = True
             await asyncio.sleep(self._settings.unready_seconds)
             self._entrance.is_closed = True
             await self.connections.drain(self._settings.drain_seconds)
@@ -191,7 +203,7 @@ class Gateway:
                 channel.end(EndReason.REVOKED)
             elif (
                 channel.is_listening
-                and visible.get(channel.holder.user_id, frozenset()) != channel.account_ids
+                and visible.get(channel.holder.user_id, frozenset()) != channel.record.account_ids
             ):
                 self._authority.forget(channel.holder.user_id)
                 self.connections.rejoin_soon(channel)

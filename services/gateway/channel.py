@@ -9,11 +9,22 @@ from typing import Any, Protocol, cast
 
 from services.gateway.admission import Place
 from services.gateway.push_connection import Change, Due, EndReason, PushConnection, PushMessage
+from services.gateway.record import (
+    FRAME_OCTETS_MAX,
+    ConnectionRecord,
+    Frame,
+    Holder,
+    Note,
+    Ring,
+    kept_part,
+)
 
 WRITE_BUFFER_BYTES_MAX = 16 * 1024  # more than this unsent: the peer is slow
 SEND_BUFFER_BYTES = 32 * 1024  # the kernel's part, which else grows to megabytes
 LINGER_SECONDS_MAX = 10.0  # for the peer to take the last bytes before it is cut off
 UNACKNOWLEDGED_MILLISECONDS = 30_000  # TCP_USER_TIMEOUT: a peer that vanished
+STALL_NOTED_SECONDS = 1.0  # a shorter stall would push frames out of the ring that explain more
+UNKNOWN_CURSOR = ""  # is answered with all there is
 
 
 class Update(Protocol):
@@ -25,17 +36,6 @@ class Update(Protocol):
     def changed(self) -> Mapping[str, str]: ...
     @property
     def cursor(self) -> str: ...
-
-
-class Holder(Protocol):
-    """Whose connection it is: the authenticated credential."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def user_id(self) -> str: ...
-    @property
-    def is_kept(self) -> bool: ...
 
 
 class Switchboard(Protocol):
@@ -50,6 +50,8 @@ class Switchboard(Protocol):
     def flush_soon(self, channel: "PushChannel") -> None: ...
     def rejoin_soon(self, channel: "PushChannel") -> None: ...
     def discard(self, channel: "PushChannel") -> None: ...
+    def record_of(self, channel: "PushChannel") -> ConnectionRecord: ...
+    def ring(self) -> Ring: ...
 
 
 class PushChannel(asyncio.Protocol):
@@ -59,14 +61,14 @@ class PushChannel(asyncio.Protocol):
     """
 
     __slots__ = (
-        "account_ids",
         "deadline_at",
         "deadline_key",
         "frame_key",
         "holder",
+        "is_resync_asked",
         "place",
         "push",
-        "states_sent",
+        "record",
         "switchboard",
         "transport",
     )
@@ -83,8 +85,8 @@ class PushChannel(asyncio.Protocol):
         self.place = place
         self.transport = None
         self.frame_key: object = (push.options.types, self.kind)  # of equal frames
-        self.account_ids: frozenset[str] = frozenset()  # that it listens to
-        self.states_sent = 0
+        self.record = switchboard.record_of(self)
+        self.is_resync_asked = False
         self.deadline_at = math.inf
         self.deadline_key: int | None = None
 
@@ -100,14 +102,14 @@ class PushChannel(asyncio.Protocol):
         """The last bytes, before a clean close."""
         raise NotImplementedError
 
-    def encoded(self, change: Change) -> bytes:
+    def encoded(self, change: Change, now: float) -> tuple[bytes, Frame]:
         """The change cut to the types; kept for all connections of this kind and these types."""
         types = self.push.options.types
         wanted = change.changed if types is None else change.wanted(types)
         message = PushMessage({change.account_id: wanted}, change.cursor)
-        frame = b"".join(self.frames_of(message))
-        change.frames[self.frame_key] = frame
-        return frame
+        data = b"".join(self.frames_of(message))
+        found = change.frames[self.frame_key] = (data, self._frame(message, data, now, merged=0))
+        return found
 
     # From the fan-out.
 
@@ -115,9 +117,18 @@ class PushChannel(asyncio.Protocol):
         """The hot path: once per delivery."""
         board = self.switchboard
         change = board.change if update is board.update else board.change_of(update)
-        if self.push.receive(change, board.now()):
-            self.transport.write(change.frames.get(self.frame_key) or self.encoded(change))
-            self.states_sent += 1
+        now = board.now()
+        if self.push.receive(change, now):
+            data, frame = change.frames.get(self.frame_key) or self.encoded(change, now)
+            self.transport.write(data)
+            record = self.record
+            record.messages += 1
+            record.octets += frame.octets
+            record.newest = frame
+            ring = record.ring
+            if ring is None:
+                ring = record.ring = board.ring()
+            ring.append(frame)
             if self.push.end_reason is not None:
                 self.end(EndReason.STATE_SENT)
         elif self.push.flush_at != math.inf:
@@ -125,7 +136,21 @@ class PushChannel(asyncio.Protocol):
 
     def cursor_to_join(self) -> str | None:
         """Where to go on when it joins again."""
+        if self.is_resync_asked:
+            self.is_resync_asked = False
+            return UNKNOWN_CURSOR
         return self.push.cursor or None
+
+    @property
+    def unsent_octets(self) -> int:
+        """Written, and not taken by the kernel yet."""
+        return 0 if self.transport is None else int(self.transport.get_write_buffer_size())
+
+    def resync(self, by: str) -> None:
+        """An operator wants it to be told everything again."""
+        self.note(Note(self.switchboard.now(), "resynchronised", detail=by))
+        self.is_resync_asked = True
+        self.switchboard.rejoin_soon(self)
 
     def resynchronise(self) -> None:
         self.switchboard.rejoin_soon(self)
@@ -147,8 +172,9 @@ class PushChannel(asyncio.Protocol):
         message = self.push.take(now)
         if message is None:
             return False
-        self.transport.write(b"".join((head, *self.frames_of(message))))
-        self.states_sent += 1
+        frames = b"".join(self.frames_of(message))
+        self.transport.write(head + frames)
+        self._sent(message, frames, now)
         if self.push.is_over:
             self.end(EndReason.STATE_SENT)
         return True
@@ -157,6 +183,7 @@ class PushChannel(asyncio.Protocol):
         match self.push.wake(now):
             case Due.PING:
                 self.transport.write(self.ping_frame())
+                self.record.ping(now)
             case Due.END:
                 self.end(EndReason.LIFETIME)
             case Due.NOTHING:
@@ -165,7 +192,11 @@ class PushChannel(asyncio.Protocol):
     def end(self, reason: EndReason) -> None:
         """Tell what is pending and close, or just close when the peer takes nothing."""
         transport, self.transport = self.transport, None
-        last = self.push.end(reason, self.switchboard.now())
+        now = self.switchboard.now()
+        last = self.push.end(reason, now)
+        frames = b"" if last is None or transport is None else b"".join(self.frames_of(last))
+        if last is not None and frames:
+            self._sent(last, frames, now)
         self.switchboard.discard(self)
         if transport is None:  # not open yet, or over
             return
@@ -173,9 +204,31 @@ class PushChannel(asyncio.Protocol):
             transport.abort()
             return
         if not self.push.is_paused:
-            frames = [] if last is None else self.frames_of(last)
-            transport.write(b"".join([*frames, self.end_frame(self.push.end_reason or reason)]))
+            transport.write(frames + self.end_frame(self.push.end_reason or reason))
         self.close_transport(transport)
+
+    # What is remembered.
+
+    def note(self, note: Note) -> None:
+        if self.record.ring is None:
+            self.record.ring = self.switchboard.ring()
+        self.record.ring.append(note)
+
+    def _sent(self, message: PushMessage, data: bytes, now: float) -> None:
+        record, merges = self.record, self.push.merges
+        merged, record.merges_told = merges - record.merges_told, merges
+        record.messages += 1
+        record.octets += len(data)
+        record.newest = self._frame(message, data, now, merged=merged)
+        if record.ring is None:
+            record.ring = self.switchboard.ring()
+        record.ring.append(record.newest)
+
+    def _frame(self, message: PushMessage, data: bytes, now: float, *, merged: int) -> Frame:
+        if len(data) <= FRAME_OCTETS_MAX:
+            return Frame(now, data, len(data), merged)
+        part = b"".join(self.frames_of(kept_part(message)))
+        return Frame(now, part, len(data), merged)
 
     def close_transport(self, transport: Any) -> None:  # noqa: ANN401
         close_in_time(transport)
@@ -192,12 +245,21 @@ class PushChannel(asyncio.Protocol):
         self.switchboard.discard(self)
 
     def pause_writing(self) -> None:
+        self.record.tell(Note(self.switchboard.now(), "stalled"))
+        self.hold()
+
+    def hold(self) -> None:
+        """Only merge, until `resume_writing`."""
         self.push.pause(self.switchboard.now())
         self.switchboard.schedule(self)
 
     def resume_writing(self) -> None:
+        now = self.switchboard.now()
+        stalled_seconds = now - (self.push.paused_at or now)
+        if stalled_seconds >= STALL_NOTED_SECONDS:
+            self.note(Note(now, "resumed", detail=f"after {stalled_seconds:.1f} s"))
         self.push.resume()
-        self.flush(self.switchboard.now())
+        self.flush(now)
         self.switchboard.schedule(self)
         if self.push.flush_at != math.inf:
             self.switchboard.flush_soon(self)

@@ -9,8 +9,11 @@ from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from typing import Any, Protocol
 
 from services.gateway.channel import PushChannel, Update
+from services.gateway.connection_id import connection_id, new_gateway_id
 from services.gateway.deadlines import Deadlines
+from services.gateway.ended import ENDED_KEPT, EndedConnections
 from services.gateway.push_connection import Change, EndReason
+from services.gateway.record import FRAMES_KEPT, ConnectionRecord, FrameRing, Joining, Note, Ring
 from services.gateway.samples import new_samples
 from shared.log.appender import LogUnavailableError
 from shared.store.pool import POSTGRES_AWAY
@@ -62,8 +65,12 @@ class Connections:
         *,
         now: Callable[[], float],
         flush_seconds: float,
+        frames_kept: int = FRAMES_KEPT,
+        ended_kept: int = ENDED_KEPT,
     ) -> None:
         self.now = now
+        self.gateway_id = new_gateway_id()
+        self.ended_lately = EndedConnections(ended_kept)
         self.open: Counter[str] = Counter()  # by kind
         self.ended: Counter[tuple[str, str]] = Counter()  # by kind and reason
         self.joined: Counter[str] = Counter()  # by outcome
@@ -76,7 +83,9 @@ class Connections:
         self._fan_out = fan_out
         self._visible_accounts = visible_accounts
         self._flush_seconds = flush_seconds
-        self._channels: set[PushChannel] = set()
+        self._frames_kept = frames_kept
+        self._opened = 0  # connections, ever
+        self._channels: dict[int, PushChannel] = {}  # by number, so in order of arrival
         self._by_user: dict[str, set[PushChannel]] = {}
         self._deadlines: Deadlines[PushChannel] = Deadlines(TICK_SECONDS)
         self._unflushed: set[PushChannel] = set()
@@ -92,27 +101,38 @@ class Connections:
         return len(self._channels)
 
     def __iter__(self) -> Iterator[PushChannel]:
-        return iter(tuple(self._channels))
+        return iter(tuple(self._channels.values()))
 
     @property
     def cursor(self) -> str:
         """Who joins with it is told all that comes after this moment."""
         return self._fan_out.cursor
 
+    def newest_first(self) -> Iterator[PushChannel]:
+        """As it is now; it may change while it is read."""
+        return iter(tuple(reversed(self._channels.values())))
+
+    def get(self, number: int) -> PushChannel | None:
+        return self._channels.get(number)
+
+    @property
+    def user_count(self) -> int:
+        return len(self._by_user)
+
     def of_user(self, user_id: str) -> Collection[PushChannel]:
         return tuple(self._by_user.get(user_id, ()))
 
     def add(self, channel: PushChannel) -> None:
         """Before it joins, so that a revocation finds it."""
-        self._channels.add(channel)
+        self._channels[channel.record.number] = channel
         self._by_user.setdefault(channel.holder.user_id, set()).add(channel)
         self.open[channel.kind] += 1
 
     def discard(self, channel: PushChannel) -> None:
         """It has ended; harmless to say twice."""
-        if channel not in self._channels:
+        if channel.record.number not in self._channels:
             return
-        self._channels.remove(channel)
+        del self._channels[channel.record.number]
         of_user = self._by_user[channel.holder.user_id]
         of_user.discard(channel)
         if not of_user:
@@ -124,9 +144,10 @@ class Connections:
         self._to_rejoin.pop(channel, None)
         self._join_again.discard(channel)
         self.open[channel.kind] -= 1
-        self._sent_by_ended[channel.kind] += channel.states_sent
+        self._sent_by_ended[channel.kind] += channel.record.messages
         self._merged_by_ended[channel.kind] += channel.push.merges
         self.ended[channel.kind, channel.push.end_reason or ""] += 1
+        self._remember(channel.record)
 
     async def join(self, channel: PushChannel, cursor: str | None) -> None:
         """Give the channel what its cursor missed; the caller opens it without waiting again.
@@ -146,9 +167,14 @@ class Connections:
         if channel.push.is_over:
             self._fan_out.leave(channel)
             return
-        channel.account_ids = account_ids
+        channel.record.account_ids = account_ids
+        channel.record.is_listening = True
         self.joined[joined.outcome] += 1
         missed = channel.push.catch_up(joined.changed, joined.cursor)
+        if channel.record.joining is None:
+            channel.record.joining = Joining(self.now(), cursor, joined.outcome, missed)
+        else:
+            channel.note(Note(self.now(), "joined", cursor, states=missed, detail=joined.outcome))
         if cursor is not None:
             self.replayed_states.append(missed)
 
@@ -161,10 +187,28 @@ class Connections:
     def sent_and_merged(self) -> tuple[Counter[str], Counter[str]]:
         """StateChanges sent, and changes that were merged into a later one; by kind."""
         sent, merged = self._sent_by_ended.copy(), self._merged_by_ended.copy()
-        for channel in self._channels:
-            sent[channel.kind] += channel.states_sent
+        for channel in self._channels.values():
+            sent[channel.kind] += channel.record.messages
             merged[channel.kind] += channel.push.merges
         return sent, merged
+
+    def id_of(self, record: ConnectionRecord) -> str:
+        return connection_id(self.gateway_id, record.number)
+
+    def record_of(self, channel: PushChannel) -> ConnectionRecord:
+        """A new one; its number is that of no other connection of the process."""
+        self._opened += 1
+        return ConnectionRecord(
+            self._opened,
+            self.now(),
+            channel.push,
+            channel.holder,
+            kind=channel.kind,
+            address=channel.place.address,
+        )
+
+    def ring(self) -> Ring:
+        return FrameRing(maxlen=self._frames_kept)
 
     def schedule(self, channel: PushChannel) -> None:
         """Call when the channel may want to wake earlier than before."""
@@ -183,7 +227,7 @@ class Connections:
         """Look again at what the channel may see, and at what it missed."""
         if channel in self._joining:
             self._join_again.add(channel)
-        elif channel in self._channels:
+        elif channel.record.number in self._channels:
             self._to_rejoin[channel] = None
             self._rejoin_wanted.set()
 
@@ -206,7 +250,7 @@ class Connections:
 
     async def drain(self, window_seconds: float) -> None:
         """End all, in random order and evenly over the window."""
-        channels = list(self._channels)
+        channels = list(self._channels.values())
         random.shuffle(channels)
         loop = asyncio.get_running_loop()
         start = loop.time()
@@ -219,6 +263,32 @@ class Connections:
         for channel in self:  # who came meanwhile
             channel.end(EndReason.DRAINING)
         self.drained_ratio = 1.0
+
+    def _remember(self, record: ConnectionRecord) -> None:
+        """Of one that ended: for operators who ask soon, and in the logs for the others."""
+        record.ended_at = now = self.now()
+        self.ended_lately.add(record, now)
+        record.tell(Note(now, "ended", detail=record.push.end_reason))
+        push = record.push
+        _log.info(
+            "connection_ended",
+            extra={
+                "connection_id": self.id_of(record),
+                "transport": record.kind,
+                "reason": push.end_reason,
+                "user_id": record.holder.user_id,
+                "credential_id": record.holder.id,
+                "remote_address": record.address,
+                "seconds": round(now - record.opened_at, 3),
+                "messages": record.messages,
+                "octets": record.octets,
+                "merged": push.merges,
+                "filtered": push.filtered,
+                "pending": sum(map(len, push.pending.values())),
+                "cursor": push.cursor,
+                "by": record.ended_by,
+            },
+        )
 
     async def _tick(self) -> None:
         while True:
@@ -259,6 +329,7 @@ class Connections:
     async def _look_again(self, channel: PushChannel) -> None:
         self._fan_out.leave(channel)
         if not channel.is_listening:
+            channel.record.stop_listening()
             return
         await self.join(channel, channel.cursor_to_join())
         self.rejoined += 1

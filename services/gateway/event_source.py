@@ -95,7 +95,7 @@ class AsgiTransport:
     def write(self, data: bytes) -> None:
         self._body += data
         self._changed.set()
-        self._channel.pause_writing()
+        self._channel.hold()
 
     def get_write_buffer_size(self) -> int:
         return len(self._body) if self._below is None else self._below.get_write_buffer_size()

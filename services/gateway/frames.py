@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import msgspec
 
 from services.gateway.push_connection import PushMessage
-from shared.jmap.state_change import Changed, encode_state_change, parts_of
+from shared.jmap.state_change import Changed, StateChange, encode_state_change, parts_of
 
 MESSAGE_BYTES_MAX = 60_000
 """A StateChange of more is split: some clients take no line over 64 KiB."""
 
 _encoder = msgspec.json.Encoder()
+_TEXT = b"\x81"  # RFC 6455 section 5.2: final, text
 _FRAME_7_BITS = 126  # RFC 6455 section 5.2: the lengths that say how the length is written
 _FRAME_16_BITS = 1 << 16
 
@@ -20,6 +21,10 @@ class PushStateChange(msgspec.Struct, frozen=True, tag_field="@type", tag="State
 
     changed: Changed
     pushState: str  # noqa: N815  the RFC's name; Struct options cannot rename one field here
+
+
+_state_changes = msgspec.json.Decoder(StateChange)
+_push_state_changes = msgspec.json.Decoder(PushStateChange)
 
 
 class _Ping(msgspec.Struct, frozen=True):
@@ -59,6 +64,18 @@ def push_messages(message: PushMessage) -> Iterator[bytes]:
     for head in heads:
         yield text_frame(encode_state_change(head))
     yield text_frame(_encoder.encode(PushStateChange(last, message.cursor)))
+
+
+def state_change_in(data: bytes) -> tuple[Changed, str]:
+    """What a client reads in bytes that were written above, and the cursor that it gets."""
+    if data[:1] == _TEXT:
+        length = data[1]
+        start = 2 if length < _FRAME_7_BITS else 4 if length == _FRAME_7_BITS else 10
+        told = _push_state_changes.decode(data[start:])
+        return told.changed, told.pushState
+    _, _, event = data.partition(b"id: ")
+    cursor, _, rest = event.partition(b"\ndata: ")
+    return _state_changes.decode(rest.partition(b"\n")[0]).changed, cursor.decode()
 
 
 def text_frame(body: bytes) -> bytes:

@@ -9,7 +9,7 @@ state per (account, type), so a slow peer costs O(accounts x types) and never O(
 import math
 from collections.abc import Collection, Mapping
 from enum import Enum, StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -26,7 +26,7 @@ class Change:
         self.account_id = account_id
         self.changed = changed  # type -> state token
         self.cursor = cursor  # everything up to here is known
-        self.frames: dict[object, bytes] = {}  # what adapters encoded of it
+        self.frames: dict[object, tuple[bytes, Any]] = {}  # what adapters encoded of it, and keep
         self._cuts: dict[frozenset[str], Mapping[str, str]] = {}
 
     def wanted(self, types: frozenset[str]) -> Mapping[str, str]:
@@ -65,6 +65,7 @@ class EndReason(StrEnum):
     REVOKED = "revoked"  # the credential, or the user's last account
     LOST = "lost"  # the log cannot be read: the client must come again
     DRAINING = "draining"  # the process ends
+    OPERATOR = "operator"  # an operator closed it
 
 
 class Due(Enum):
@@ -78,14 +79,16 @@ class PushConnection:
 
     __slots__ = (
         "_last_event_at",
-        "_paused_at",
         "_pending",
         "_quiet_until",
         "cursor",
         "end_reason",
         "ends_at",
+        "filtered",
+        "filtered_cursor",
         "merges",
         "options",
+        "paused_at",
     )
 
     def __init__(self, options: PushOptions, now: float, *, ends_at: float = math.inf) -> None:
@@ -94,10 +97,17 @@ class PushConnection:
         self.cursor = ""  # of the newest change received, told or not
         self.end_reason: EndReason | None = None
         self.merges = 0  # changes that waited, and were told together with others
+        self.filtered = 0  # changes of which no type was asked for
+        self.filtered_cursor: str | None = None  # of the last of them
+        self.paused_at: float | None = now  # since when the peer takes nothing
         self._pending: dict[str, dict[str, str]] | None = None
         self._last_event_at = now
         self._quiet_until = -math.inf
-        self._paused_at: float | None = now
+
+    @property
+    def pending(self) -> Mapping[str, Mapping[str, str]]:
+        """What waits to be told: account -> type -> state."""
+        return self._pending or {}
 
     @property
     def is_over(self) -> bool:
@@ -106,20 +116,20 @@ class PushConnection:
 
     @property
     def is_paused(self) -> bool:
-        return self._paused_at is not None
+        return self.paused_at is not None
 
     @property
     def flush_at(self) -> float:
         """When `take` will give a message; infinite while there is none or the peer is slow."""
-        if self._pending is None or self._paused_at is not None or self.end_reason is not None:
+        if self._pending is None or self.paused_at is not None or self.end_reason is not None:
             return math.inf
         return self._quiet_until
 
     @property
     def wake_at(self) -> float:
         """When `wake` wants to be called at the latest; too early does no harm."""
-        if self._paused_at is not None:
-            return min(self.ends_at, self._paused_at + self.options.stall_seconds)
+        if self.paused_at is not None:
+            return min(self.ends_at, self.paused_at + self.options.stall_seconds)
         if self.options.ping_seconds:
             return min(self.ends_at, self._last_event_at + self.options.ping_seconds)
         return self.ends_at
@@ -132,8 +142,10 @@ class PushConnection:
         types = self.options.types
         wanted = change.changed if types is None else change.wanted(types)
         if not wanted:
+            self.filtered += 1
+            self.filtered_cursor = change.cursor
             return False
-        if self._pending is None and self._paused_at is None and now >= self._quiet_until:
+        if self._pending is None and self.paused_at is None and now >= self._quiet_until:
             self._told(now)
             return True
         self._merge(change.account_id, wanted)
@@ -180,7 +192,7 @@ class PushConnection:
     def end(self, reason: EndReason, now: float) -> PushMessage | None:
         """Over, for the first reason given; the caller sends what this returns, and closes."""
         last = None
-        if self.end_reason is None and self._pending is not None and self._paused_at is None:
+        if self.end_reason is None and self._pending is not None and self.paused_at is None:
             last = self._take(self._pending, now)
         self.end_reason = self.end_reason or reason
         return last
@@ -194,7 +206,7 @@ class PushConnection:
             return Due.END
         if now < self.wake_at:
             return Due.NOTHING
-        if self._paused_at is not None:
+        if self.paused_at is not None:
             self.end_reason = EndReason.STALLED
             return Due.END
         self._last_event_at = now
@@ -202,11 +214,11 @@ class PushConnection:
 
     def pause(self, now: float) -> None:
         """The peer does not take what was sent: only merge."""
-        if self._paused_at is None:
-            self._paused_at = now
+        if self.paused_at is None:
+            self.paused_at = now
 
     def resume(self) -> None:
-        self._paused_at = None
+        self.paused_at = None
 
     def _take(self, pending: dict[str, dict[str, str]], now: float) -> PushMessage:
         self._pending = None

@@ -165,7 +165,9 @@ class WebSocketChannel(PushChannel):
 
     def cursor_to_join(self) -> str | None:
         asked, self._asked_cursor = self._asked_cursor, None
-        return asked if asked is not None else super().cursor_to_join()
+        if asked is None or self.is_resync_asked:
+            return super().cursor_to_join()
+        return asked
 
     def close_transport(self, transport: Any) -> None:  # noqa: ANN401
         """The peer answers our Close with its own, and only then the connection is closed."""

@@ -9,12 +9,13 @@ a failure. `_Client` closes these holes. Its `flush`,
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,24 @@ class Bus:
         except (NatsError, TimeoutError) as error:
             raise BusUnavailableError(f"no answer to {subject}: {error!r}") from error
         return bytes(message.data)
+
+    @asynccontextmanager
+    async def listening(
+        self, subject: str, receive: Callable[[Msg], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        """Call `receive` for each message, one after the other, until the block ends.
+
+        Raises BusUnavailableError when it cannot begin; a reconnect in between is survived.
+        """
+        try:
+            subscription = await self.client.subscribe(subject, cb=receive)
+        except NatsError as error:
+            raise BusUnavailableError(f"cannot listen to {subject}: {error!r}") from error
+        try:
+            yield
+        finally:
+            with suppress(NatsError):  # the connection is gone, and the subscription with it
+                await subscription.unsubscribe()
 
     async def _changed(self) -> None:
         self.generation += 1

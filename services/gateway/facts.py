@@ -1,0 +1,154 @@
+"""Records as operators are told of them; no I/O."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from itertools import islice
+
+import msgspec
+
+from services.gateway.connection_id import connection_id
+from services.gateway.frames import state_change_in
+from services.gateway.record import ConnectionRecord, Entry, Frame
+from shared.operate.connections import (
+    ACCOUNTS_SHOWN_MAX,
+    ConnectionDetails,
+    ConnectionFacts,
+    ConnectionFilter,
+    Moment,
+)
+from shared.runtime.clock import utc_text
+
+
+class Wall(msgspec.Struct, frozen=True):
+    """One moment by both clocks, so that monotonic seconds can be told as times of the day."""
+
+    now: float  # monotonic
+    at: datetime  # aware
+
+    def text(self, seconds: float) -> str:
+        return utc_text(self.at + timedelta(seconds=seconds - self.now))
+
+    def text_or_none(self, seconds: float | None) -> str | None:
+        return None if seconds is None else self.text(seconds)
+
+
+def matches(record: ConnectionRecord, wanted: ConnectionFilter, gateway_id: str) -> bool:
+    return (
+        (wanted.user is None or wanted.user in (record.holder.user_id, record.holder.user_name))
+        and (wanted.account is None or wanted.account in record.account_ids)
+        and (wanted.address is None or wanted.address == record.address)
+        and (wanted.credential is None or wanted.credential == record.holder.id)
+        and (wanted.transport is None or wanted.transport == record.kind)
+        and (not wanted.is_stalled or _stalled_since(record) is not None)
+        and (
+            wanted.connection is None
+            or wanted.connection == connection_id(gateway_id, record.number)
+        )
+    )
+
+
+def facts_of(
+    record: ConnectionRecord, gateway_id: str, wall: Wall, *, unsent_octets: int = 0
+) -> ConnectionFacts:
+    push, newest = record.push, record.newest
+    stalled_since = _stalled_since(record)
+    return ConnectionFacts(
+        id=connection_id(gateway_id, record.number),
+        gateway=gateway_id,
+        transport=record.kind,
+        user=record.holder.user_id,
+        user_name=record.holder.user_name,
+        credential=record.holder.id,
+        address=record.address,
+        opened_at=wall.text(record.opened_at),
+        ended_at=wall.text_or_none(record.ended_at),
+        end_reason=push.end_reason,
+        types=None if push.options.types is None else tuple(sorted(push.options.types)),
+        is_listening=record.is_listening and record.ended_at is None,
+        account_count=len(record.account_ids),
+        messages=record.messages,
+        octets=record.octets,
+        merged=push.merges,
+        filtered=push.filtered,
+        cursor=push.cursor,
+        told_cursor=None if newest is None else state_change_in(newest.data)[1],
+        told_at=None if newest is None else wall.text(newest.at),
+        pending=sum(map(len, push.pending.values())),
+        stalled_seconds=None if stalled_since is None else round(wall.now - stalled_since, 3),
+        unsent_octets=unsent_octets,
+    )
+
+
+def details_of(
+    record: ConnectionRecord, gateway_id: str, wall: Wall, *, unsent_octets: int = 0
+) -> ConnectionDetails:
+    facts = facts_of(record, gateway_id, wall, unsent_octets=unsent_octets)
+    push, joining = record.push, record.joining
+    return ConnectionDetails(
+        **{name: getattr(facts, name) for name in facts.__struct_fields__},
+        accounts=tuple(islice(sorted(record.account_ids), ACCOUNTS_SHOWN_MAX)),
+        ping_seconds=push.options.ping_seconds,
+        closes_after_state=push.options.closes_after_state,
+        asked_cursor=None if joining is None else joining.cursor,
+        joined_at=None if joining is None else wall.text(joining.at),
+        outcome=None if joining is None else joining.outcome,
+        missed=0 if joining is None else joining.missed,
+        filtered_cursor=push.filtered_cursor,
+        pending_states=_first(push.pending),
+        pending_because=_pending_because(record),
+        pings=record.pings,
+        pinged_at=wall.text(record.pinged_at) if record.pings else None,
+        ping_milliseconds=(
+            None if record.ping_seconds is None else round(record.ping_seconds * 1000, 3)
+        ),
+        ended_by=record.ended_by,
+        moments=tuple(moment_of(entry, wall) for entry in _entries(record)),
+    )
+
+
+def moment_of(entry: Entry, wall: Wall) -> Moment:
+    at = wall.text(entry.at)
+    if not isinstance(entry, Frame):
+        return Moment(
+            at=at,
+            kind=entry.kind,
+            cursor=entry.cursor,
+            octets=entry.octets,
+            states=entry.states,
+            count=entry.count,
+            detail=entry.detail,
+        )
+    changed, cursor = state_change_in(entry.data)
+    return Moment(
+        at=at,
+        kind="state",
+        cursor=cursor,
+        changed={account_id: dict(states) for account_id, states in changed.items()},
+        is_cut=len(entry.data) < entry.octets,
+        octets=entry.octets,
+        merged=entry.merged,
+    )
+
+
+def _entries(record: ConnectionRecord) -> tuple[Entry, ...]:
+    return () if record.ring is None else record.ring.entries()
+
+
+def _stalled_since(record: ConnectionRecord) -> float | None:
+    """A connection is paused, too, until it is open."""
+    if record.joining is None or record.ended_at is not None:
+        return None
+    return record.push.paused_at
+
+
+def _pending_because(record: ConnectionRecord) -> str | None:
+    push = record.push
+    if not push.pending:
+        return None
+    if push.is_over:
+        return "ended"
+    return "stalled" if push.is_paused else "merging"
+
+
+def _first(pending: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    return {account_id: dict(pending[account_id]) for account_id in islice(pending, 20)}
