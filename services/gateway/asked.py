@@ -153,7 +153,18 @@ class Asked:
         for channel in channels:
             channel.record.ended_by = question.by
             channel.end(EndReason.OPERATOR)
-        return self._done("connections_closed", channels, question.by, question.reason)
+        done = self._done(channels)
+        if done.count:
+            _log.info(
+                "connections_closed",
+                extra={
+                    "by": question.by,
+                    "reason": question.reason,
+                    "count": done.count,
+                    "connections": done.connections,
+                },
+            )
+        return done
 
     async def _resync(self, question: ResyncConnections) -> Done | Refused:
         if question.filter == _EVERYTHING:
@@ -161,20 +172,21 @@ class Asked:
         channels = [one for one in await self._meant(question.filter) if one.is_listening]
         for channel in channels:
             channel.resync(question.by)
-        return self._done("connections_resynchronised", channels, question.by, "")
+        done = self._done(channels)
+        if done.count:
+            _log.info(
+                "connections_resynchronised",
+                extra={"by": question.by, "count": done.count, "connections": done.connections},
+            )
+        return done
 
     async def _meant(self, wanted: ConnectionFilter) -> list[PushChannel]:
         """Those that are still open once all were looked at."""
         found = [channel async for _, channel in self._found(wanted, ended=False)]
         return [one for one in found if one is not None and not one.push.is_over]
 
-    def _done(self, event: str, channels: list[PushChannel], by: str, reason: str) -> Done:
+    def _done(self, channels: list[PushChannel]) -> Done:
         ids = tuple(self._connections.id_of(one.record) for one in channels[:_IDS_TOLD_MAX])
-        if channels:
-            _log.info(
-                event,
-                extra={"by": by, "reason": reason, "count": len(channels), "connections": ids},
-            )
         return Done(gateway=self._facts(), connections=ids, count=len(channels))
 
     async def _found(

@@ -52,7 +52,7 @@ class RollCall:
         try:
             await self._bus.publish(HERE_SUBJECT, text.encode())
         except BusUnavailableError as error:
-            _log.debug("roll_call_unheard", extra={"error": repr(error)})
+            _log.info("roll_call_unheard", extra={"error": repr(error)})
 
     async def _hear(self, message: Msg) -> None:
         if len(message.data) > _ID_OCTETS_MAX:
