@@ -81,6 +81,7 @@ PURE_MODULES := \
   shared/log/cursor.py \
   shared/log/event.py \
   shared/log/event_filter.py \
+  services/cli/bench/report.py \
   services/cli/pace.py \
   shared/log/subjects.py \
   shared/log/verdict.py \

@@ -4,6 +4,7 @@ import typer
 
 from services.cli.account_removal import account_remove
 from services.cli.admin import account, grant, token, user
+from services.cli.bench.commands import bench
 from services.cli.connections import connection
 from services.cli.deployment import secrets_command
 from services.cli.events import events
@@ -31,6 +32,7 @@ for name, group in (
     ("connection", connection),
     ("vapid", vapid),
     ("log", log),
+    ("bench", bench),
 ):
     app.add_typer(group, name=name)
 

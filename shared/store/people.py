@@ -125,6 +125,11 @@ async def add_user(pool: asyncpg.Pool, name: str) -> tuple[str, str]:
     return user_id, account_id
 
 
+async def remove_user(pool: asyncpg.Pool, user_id: str) -> None:
+    """With tokens, push subscriptions and grants; what it owned is removed for itself, before."""
+    await pool.execute("DELETE FROM users WHERE id = $1", user_id)
+
+
 async def add_account(pool: asyncpg.Pool, name: str) -> str:
     """A shared account, which nobody sees before `add_grant`; returns its id."""
     async with pool.acquire() as connection, connection.transaction():
