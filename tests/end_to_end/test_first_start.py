@@ -3,7 +3,6 @@
 import datetime as dt
 import os
 import re
-import shutil
 import signal
 import ssl
 import subprocess
@@ -24,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from tests.support import curl
 from tests.support.eventually import wait_until
 from tests.support.processes import ROOT, Up, environment_of_test
+from tests.support.tutorial import terminal_environment
 
 pytestmark = pytest.mark.end_to_end
 
@@ -33,18 +33,11 @@ class Terminal:
 
     def __init__(self, folder: Path) -> None:
         self._screen = folder / "screen"
-        path = os.environ["PATH"]
-        if shutil.which("curl") is None:
-            stand_in = folder / "bin" / "curl"
-            stand_in.parent.mkdir()
-            stand_in.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{curl.__file__}" "$@"\n')
-            stand_in.chmod(0o700)
-            path = f"{stand_in.parent}:{path}"
         with self._screen.open("wb") as screen:
             self._shell = subprocess.Popen(
                 ["/bin/sh"],
                 cwd=ROOT,
-                env=environment_of_test({"PATH": path, "no_proxy": "*"}),
+                env=terminal_environment(folder),
                 stdin=subprocess.PIPE,
                 stdout=screen,
                 stderr=screen,

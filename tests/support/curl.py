@@ -1,29 +1,38 @@
-"""What the printed commands need of curl, for a machine that has none: -s -N -k -w -H -d URL."""
+"""What the printed commands need of curl, for a machine that has none: -s -N -k -w -H -d -X URL."""
 
 import ssl
 import sys
+import urllib.error
 import urllib.request
+
+_WITH_VALUE = ("-H", "-d", "-w", "-X")
 
 
 def main() -> None:
-    headers, body, url = {}, None, ""
+    given: dict[str, list[str]] = {option: [] for option in (*_WITH_VALUE, "URL")}
     words = iter(sys.argv[1:])
     for word in words:
-        if word == "-H":
-            name, _, value = next(words).partition(":")
-            headers[name] = value.strip()
-        elif word == "-d":
-            body = next(words).encode()
-        elif word == "-w":
-            next(words)
+        if word in _WITH_VALUE:
+            given[word].append(next(words))
         elif not word.startswith("-"):
-            url = word
-    request = urllib.request.Request(url, body, headers)
+            given["URL"].append(word)
+    [url] = given["URL"]
+    request = urllib.request.Request(
+        url,
+        given["-d"][0].encode() if given["-d"] else None,
+        {name: value.strip() for name, _, value in (h.partition(":") for h in given["-H"])},
+        method=given["-X"][0] if given["-X"] else None,
+    )
     context = ssl._create_unverified_context() if url.startswith("https") else None
-    with urllib.request.urlopen(request, context=context) as response:
+    try:
+        response = urllib.request.urlopen(request, context=context)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
         while chunk := response.read1(65536):
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
+    sys.stdout.write("".join(given["-w"]).replace("\\n", "\n"))
 
 
 if __name__ == "__main__":
