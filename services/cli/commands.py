@@ -8,6 +8,7 @@ from services.cli.bench.commands import bench
 from services.cli.connections import connection
 from services.cli.deployment import secrets_command
 from services.cli.events import events
+from services.cli.explain import explain
 from services.cli.maintenance import apply_migrations, rebuild_log
 from services.cli.processes import run_dispatcher, run_gateway, run_webhooks
 from services.cli.replay import replay
@@ -41,6 +42,7 @@ account.command("remove")(account_remove)
 app.command("secrets")(secrets_command)
 app.command()(events)
 app.command()(replay)
+app.command()(explain)
 
 
 @app.command()

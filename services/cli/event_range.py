@@ -75,8 +75,8 @@ async def event_range(
     """Raises RefusedError, UnknownNameError."""
     account_id = await find_account(pool, options.account) if options.account else None
     principals = await names_of_user(pool, options.principal) if options.principal else None
-    since = _moment(options.since, "--since", now)
-    until = _moment(options.until, "--until", now)
+    since = moment_of(options.since, "--since", now)
+    until = moment_of(options.until, "--until", now)
     before = _cursor(options.before, "--before", end)
     after = _cursor(options.after, "--after", end)
     return EventRange(
@@ -101,7 +101,7 @@ def _set(given: list[str] | None) -> frozenset[str] | None:
     return frozenset(given) if given else None
 
 
-def _moment(text: str | None, option: str, now: datetime) -> datetime | None:
+def moment_of(text: str | None, option: str, now: datetime) -> datetime | None:
     """Of a span before now, or a time in ISO 8601, in UTC where it does not say otherwise."""
     if text is None:
         return None

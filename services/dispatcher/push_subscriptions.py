@@ -176,7 +176,9 @@ class PushSubscriptionMethods:
                 outcome.not_updated[key] = SetError(type="willDestroy")
             else:
                 await _update(connection, key, found, (patch, _terms(call)), outcome)
-        gone = await delete_push_subscriptions(connection, doomed & held.keys())
+        gone = await delete_push_subscriptions(
+            connection, doomed & held.keys(), because="destroyed"
+        )
         for key in destroy:
             if outcome.id_of(key) in gone:
                 outcome.destroyed.append(outcome.id_of(key))

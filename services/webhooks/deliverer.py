@@ -23,6 +23,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.metrics import Metric, Metrics
 from shared.store.lanes import Claim, ClaimedLane, Settlement, claim_lanes
 from shared.store.pool import POSTGRES_ERRORS
+from shared.store.waits import WaitsFor
 from shared.web_push.sealing import UnsealError
 
 _log = logging.getLogger(__name__)
@@ -134,13 +135,14 @@ class Deliverer:
                 "webhook_secret_unreadable",
                 extra={"subscription": lane.id, "hint": "TIDINGS_SECRET_KEY was changed"},
             )
-            telling = put_off(lane, _UNSEALABLE_SECONDS)
+            telling = put_off(lane, _UNSEALABLE_SECONDS, WaitsFor.SECRET_UNREADABLE)
         except (BusUnavailableError, TimeoutError, *POSTGRES_ERRORS) as error:
             _log.warning("webhook_look_failed", extra={"error": repr(error)})
-            telling = put_off(lane, _RETRY_SECONDS * (1 + self._random()))
+            wait = _RETRY_SECONDS * (1 + self._random())
+            telling = put_off(lane, wait, WaitsFor.LOG_AWAY)
         except Exception:  # noqa: BLE001 - a bug must not hold the lane, nor end the worker
             _log.exception("webhook_look_crashed", extra={"subscription": lane.id})
-            telling = put_off(lane, _UNSEALABLE_SECONDS)
+            telling = put_off(lane, _UNSEALABLE_SECONDS, WaitsFor.CRASHED)
         finally:
             slow.cancel()
             self._slots.give_back(_look_of(lane))
@@ -160,7 +162,8 @@ class Deliverer:
             failures=lane.failures, failing_since=lane.failing_since, window_ms=lane.window_ms
         )
         if telling.wait_seconds is not None:
-            verdict = Verdict(health, now + timedelta(seconds=telling.wait_seconds))
+            until = now + timedelta(seconds=telling.wait_seconds)
+            verdict = Verdict(health, until, telling.waits_for)
         elif failure is not None:
             verdict = after_failure(health, failure, now, self._random)
             self._tell_operator(lane, failure)
@@ -175,6 +178,7 @@ class Deliverer:
             told=telling.position.told,
             must_retry=failure is not None or telling.wait_seconds is not None,
             not_before=verdict.not_before,
+            waits_for=verdict.waits_for,
             window_ms=verdict.health.window_ms,
             failures=verdict.health.failures,
             failing_since=verdict.health.failing_since,

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from services.webhooks.answers import Answer, Outcome
+from shared.store.waits import WaitsFor
 
 _BACKOFF_SECONDS_MIN = 1.0
 _BACKOFF_SECONDS_MAX = 900.0
@@ -43,31 +44,32 @@ class Verdict(msgspec.Struct, frozen=True):
 
     health: Health
     not_before: datetime | None
+    waits_for: WaitsFor | None = None
 
 
 def after_success(health: Health, now: datetime) -> Verdict:
     window = health.window_ms // 2
     window = window if window >= _WINDOW_MS_MIN else 0
     not_before = now + timedelta(milliseconds=window) if window else None
-    return Verdict(Health(window_ms=window), not_before)
+    return Verdict(Health(window_ms=window), not_before, WaitsFor.WINDOW if window else None)
 
 
 def after_failure(health: Health, answer: Answer, now: datetime, random: Random) -> Verdict:
     """Also says when a fault of our own is tried again, which the endpoint is not charged with."""
     if answer.outcome is Outcome.EGRESS_FAILED:
         delay = _OWN_FAULT_SECONDS * (1 + random())
-        return Verdict(health, now + timedelta(seconds=delay))
+        return Verdict(health, now + timedelta(seconds=delay), WaitsFor.OWN_FAULT)
     window = health.window_ms
     if answer.outcome is Outcome.THROTTLED:
         window = min(max(_WINDOW_MS_MIN, window * 2), _WINDOW_MS_MAX)
     since = health.failing_since or now
     worse = Health(failures=health.failures + 1, failing_since=since, window_ms=window)
-    delay = max(
-        _backoff_seconds(health.failures, now - since, random),
-        _retry_after_seconds(answer, random),
-        window / 1000,
+    delay, waits_for = max(
+        (_backoff_seconds(health.failures, now - since, random), WaitsFor.BACKOFF),
+        (_retry_after_seconds(answer, random), WaitsFor.RETRY_AFTER),
+        (window / 1000, WaitsFor.WINDOW),
     )
-    return Verdict(worse, now + timedelta(seconds=delay))
+    return Verdict(worse, now + timedelta(seconds=delay), waits_for)
 
 
 def _backoff_seconds(failures: int, failing: timedelta, random: Random) -> float:

@@ -62,6 +62,7 @@ class OpenedRecipient(msgspec.Struct, frozen=True):
             milliseconds=answer.milliseconds,
             cursor=cursor,
             sealed_answer=self.key.seal(said, purpose=purpose) if said else None,
+            retry_after_seconds=answer.retry_after_seconds,
         )
 
 

@@ -75,7 +75,7 @@ class Settling:
                     await settle_lanes(self._pool, settlements)
                 if gone:
                     async with self._pool.acquire() as connection, connection.transaction():
-                        await delete_push_subscriptions(connection, gone)
+                        await delete_push_subscriptions(connection, gone, because="gone")
                 if attempts:
                     await write_attempts(self._pool, attempts)
             except POSTGRES_ERRORS as error:

@@ -16,6 +16,7 @@ from shared.log.batched_reader import ReaderOfLog
 from shared.log.reader import Snapshot
 from shared.runtime.clock import Clock
 from shared.store.lanes import Attempt, ClaimedLane
+from shared.store.waits import WaitsFor
 
 _READ_SECONDS_MAX = 5.0
 _ENDED_SECONDS = 60.0  # until an ended subscription is looked at again, should nobody remove it
@@ -40,6 +41,7 @@ class Telling(msgspec.Struct, frozen=True):
     attempts: Sequence[Attempt]
     failure: Answer | None = None
     wait_seconds: float | None = None  # put off, without a verdict on the endpoint
+    waits_for: WaitsFor | None = None  # why it was put off
 
 
 class Teller:
@@ -65,7 +67,7 @@ class Teller:
         """Find the newest difference, and send it, until the lease ends (monotonic seconds)."""
         position = Position(lane.cursor, lane.told)
         if not lane.is_live:
-            return put_off(lane, _ENDED_SECONDS)
+            return put_off(lane, _ENDED_SECONDS, WaitsFor.ENDED)
         snapshot = await self._read(lane, max(lane.target, position.fence))
         sequences = {name: stored.sequence for name, stored in snapshot.events.items()}
         changed = position.difference(snapshot.events, lane.types)
@@ -75,7 +77,7 @@ class Teller:
             lane.origin, self._clock.monotonic(), is_healthy=not lane.failures
         )
         if wait:
-            return put_off(lane, wait)
+            return put_off(lane, wait, WaitsFor.BREAKER)
         opened = self._sender.open(lane.recipient)
         may_replace = self._settings.topics and opened.is_encrypted
         if may_replace:
@@ -103,7 +105,7 @@ class Teller:
         attempts: list[Attempt] = []
         while parts:
             if not self._is_leased(round_):
-                return Telling(position, attempts, wait_seconds=0.0)
+                return Telling(position, attempts, wait_seconds=0.0, waits_for=WaitsFor.LEASE)
             at, began_at = self._clock.now(), self._clock.monotonic()
             answer = await self._sender.send(
                 opened,
@@ -159,8 +161,9 @@ class _Round(msgspec.Struct, frozen=True):
         return max(self.up_to, *self.sequences.values())
 
 
-def put_off(lane: ClaimedLane, seconds: float) -> Telling:
-    return Telling(Position(lane.cursor, lane.told), (), wait_seconds=seconds)
+def put_off(lane: ClaimedLane, seconds: float, waits_for: WaitsFor) -> Telling:
+    position = Position(lane.cursor, lane.told)
+    return Telling(position, (), wait_seconds=seconds, waits_for=waits_for)
 
 
 def _states(part: Changed) -> int:

@@ -107,7 +107,7 @@ class Verifier:
         subscription_id = opened.recipient.id
         if answer.outcome is Outcome.GONE:
             async with self._pool.acquire() as connection, connection.transaction():
-                await delete_push_subscriptions(connection, [subscription_id])
+                await delete_push_subscriptions(connection, [subscription_id], because="gone")
         elif answer.outcome is Outcome.ACCEPTED and self._answer_verifies:
             async with self._pool.acquire() as connection, connection.transaction():
                 await mark_verified(connection, subscription_id)

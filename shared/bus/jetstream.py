@@ -5,6 +5,7 @@ messages; the wire format is small and documented.
 """
 
 import base64
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -46,13 +47,21 @@ class RawMessage(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class StoredMessage(RawMessage, frozen=True):
+    subject: str
+    at: datetime  # when the stream took it
+
+
 class Delivered(msgspec.Struct, frozen=True):
     consumer_seq: int
+    stream_seq: int = 0
 
 
 class ConsumerProgress(msgspec.Struct, frozen=True):
     num_pending: int  # messages that it has not sent yet
     delivered: Delivered
+    ack_floor: Delivered  # all up to there was acknowledged
+    num_ack_pending: int = 0  # sent, and not acknowledged yet
 
     def is_complete(self, received: int) -> bool:
         """Whether who has received so many messages of it has them all."""
@@ -71,6 +80,8 @@ class _Answer(msgspec.Struct):
 
 class _StoredMessage(msgspec.Struct):
     seq: int
+    subject: str
+    time: datetime
     data: str = ""
 
 
@@ -141,6 +152,20 @@ class JetStream:
         """The subject's oldest message that is left."""
         return await self._message(stream, {"next_by_subj": subject, "seq": 1})
 
+    async def newest_message(self, stream: str, subject: str) -> StoredMessage | None:
+        """As `last_message`, with its time."""
+        return await self._message(stream, {"last_by_subj": subject})
+
+    async def next_message(
+        self, stream: str, subject: str, *, sequence: int
+    ) -> StoredMessage | None:
+        """The subject's first message at `sequence` or behind it."""
+        return await self._message(stream, {"next_by_subj": subject, "seq": sequence})
+
+    async def message(self, stream: str, sequence: int) -> StoredMessage | None:
+        """What stands there; None when nothing does any more."""
+        return await self._message(stream, {"seq": sequence})
+
     async def erase_message(self, stream: str, sequence: int) -> None:
         """Its bytes are overwritten in the server's files; harmless when it is gone."""
         body = msgspec.json.encode({"seq": sequence})
@@ -150,16 +175,15 @@ class JetStream:
             if error.code != _SEQUENCE_NOT_FOUND:
                 raise
 
-    async def _message(self, stream: str, which: dict[str, object]) -> RawMessage | None:
+    async def _message(self, stream: str, which: dict[str, object]) -> StoredMessage | None:
         try:
-            answer = _messages.decode(
-                await self._call(f"STREAM.MSG.GET.{stream}", msgspec.json.encode(which))
-            )
+            reply = await self._call(f"STREAM.MSG.GET.{stream}", msgspec.json.encode(which))
         except JetStreamError as error:
             if error.code == _MESSAGE_NOT_FOUND:
                 return None
             raise
-        return RawMessage(answer.message.seq, base64.b64decode(answer.message.data))
+        found = _messages.decode(reply).message
+        return StoredMessage(found.seq, base64.b64decode(found.data), found.subject, found.time)
 
     async def _call(self, api: str, body: bytes) -> bytes:
         reply = await self._bus.request(

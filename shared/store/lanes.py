@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from shared.store.pool import Executor
+from shared.store.waits import WaitsFor
 
 _ATTEMPTS_KEPT = 32
 
@@ -74,6 +75,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     told: Mapping[str, int]
     must_retry: bool
     not_before: datetime | None
+    waits_for: WaitsFor | None  # why not before
     window_ms: int
     failures: int
     failing_since: datetime | None
@@ -94,6 +96,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     milliseconds: int
     cursor: int
     sealed_answer: bytes | None
+    retry_after_seconds: int | None = None  # what the endpoint asked for
 
 
 _encoder = msgspec.json.Encoder()
@@ -269,6 +272,7 @@ async def settle_lanes(pool: asyncpg.Pool, settlements: Sequence[Settlement]) ->
             one.began_at,
             one.attempts,
             one.sent_up_to,
+            one.waits_for,
         )
         for one in settlements
     ]
@@ -279,16 +283,17 @@ _SETTLE = """
     WITH settled AS (
         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::jsonb[], $5::bool[],
             $6::timestamptz[], $7::int[], $8::int[], $9::timestamptz[], $10::timestamptz[],
-            $11::bigint[], $12::bigint[])
+            $11::bigint[], $12::bigint[], $13::text[])
         AS given (id, lease, cursor, told, must_retry, not_before, window_ms, failures,
-            failing_since, began_at, attempts, sent_up_to)
+            failing_since, began_at, attempts, sent_up_to, waits_for)
     ), locked AS (
         SELECT settled.* FROM lanes
         JOIN settled ON settled.id = lanes.subscription_id AND settled.lease = lanes.lease
         ORDER BY lanes.subscription_id FOR NO KEY UPDATE OF lanes
     )
     UPDATE lanes SET cursor = locked.cursor, told = locked.told, lease = NULL,
-        not_before = locked.not_before, window_ms = locked.window_ms,
+        not_before = locked.not_before, waits_for = locked.waits_for,
+        window_ms = locked.window_ms,
         failures = locked.failures, failing_since = locked.failing_since,
         attempts = locked.attempts, target = greatest(lanes.target, locked.sent_up_to),
         behind_since = CASE
@@ -317,6 +322,7 @@ async def write_attempts(pool: asyncpg.Pool, attempts: Sequence[Attempt]) -> Non
             one.milliseconds,
             one.cursor,
             one.sealed_answer,
+            one.retry_after_seconds,
         )
         for (subscription_id, place), one in sorted(newest.items())
     ]
@@ -332,16 +338,17 @@ async def write_attempts(pool: asyncpg.Pool, attempts: Sequence[Attempt]) -> Non
 
 _ATTEMPTS = """
     INSERT INTO delivery_attempts (subscription_id, place, at, kind, outcome, status, milliseconds,
-        cursor, sealed_answer)
+        cursor, sealed_answer, retry_after_seconds)
     SELECT given.* FROM unnest($1::text[], $2::int[], $3::timestamptz[], $4::text[], $5::text[],
-        $6::int[], $7::int[], $8::bigint[], $9::bytea[])
-        AS given (subscription_id, place, at, kind, outcome, status, milliseconds, cursor, answer)
+        $6::int[], $7::int[], $8::bigint[], $9::bytea[], $10::int[])
+        AS given (subscription_id, place, at, kind, outcome, status, milliseconds, cursor, answer,
+            retry_after)
     JOIN push_subscriptions ON push_subscriptions.id = given.subscription_id
     ORDER BY given.subscription_id, given.place
     ON CONFLICT (subscription_id, place) DO UPDATE SET at = excluded.at, kind = excluded.kind,
         outcome = excluded.outcome, status = excluded.status,
         milliseconds = excluded.milliseconds, cursor = excluded.cursor,
-        sealed_answer = excluded.sealed_answer
+        sealed_answer = excluded.sealed_answer, retry_after_seconds = excluded.retry_after_seconds
 """
 
 

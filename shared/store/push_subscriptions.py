@@ -5,6 +5,7 @@ Whoever locks a subscription locks its lane first: workers hold the lane while t
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 import asyncpg
 import msgspec
@@ -12,6 +13,9 @@ import msgspec
 from shared.store.pool import Connection, Executor
 from shared.web_push.endpoint_secrets import Endpoint, seal_endpoint
 from shared.web_push.sealing import Vault
+
+EndedBecause: TypeAlias = Literal["destroyed", "gone"]
+"""By its client; by its endpoint, which answered 404 or 410. The database knows of other ends."""
 
 
 class NewPushSubscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,8 +172,14 @@ async def mark_code_given(connection: Connection, subscription_id: str) -> bool:
     return is_first
 
 
-async def delete_push_subscriptions(connection: Connection, ids: Collection[str]) -> list[str]:
-    """With their keys, lanes and attempts; returns those that were there. In a transaction."""
+async def delete_push_subscriptions(
+    connection: Connection, ids: Collection[str], because: EndedBecause | None = None
+) -> list[str]:
+    """With their keys, lanes and attempts; returns those that were there. In a transaction.
+
+    `because` is kept for `tidings explain`; None: the database knows it.
+    """
+    await connection.execute("SELECT set_config('tidings.ended_because', $1, true)", because or "")
     await _lock_lanes(connection, ids)
     await _lock_attempts(connection, ids)
     rows = await connection.fetch(

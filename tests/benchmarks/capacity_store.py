@@ -229,6 +229,7 @@ def settled(lane: ClaimedLane, began_at: Any) -> Settlement:
         told={},
         must_retry=False,
         not_before=None,
+        waits_for=None,
         window_ms=0,
         failures=0,
         failing_since=None,

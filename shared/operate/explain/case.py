@@ -1,0 +1,101 @@
+"""All that is known of one event and one subscription, and what several rules ask of it; no I/O."""
+
+from datetime import datetime
+
+import msgspec
+
+from shared.operate.explain.evidence import (
+    AccessEvidence,
+    AttemptEvidence,
+    EventEvidence,
+    MergingEvidence,
+    SubscriptionEvidence,
+)
+from shared.operate.explain.findings import AskedTypes, Finding, Looker, filtered, not_allowed
+from shared.operate.explain.wording import moment, span
+from shared.operate.explain.words import Advice, Reason, Step
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one event and one subscription."""
+
+    event: EventEvidence
+    subscription: SubscriptionEvidence
+    access: AccessEvidence
+    merging: MergingEvidence
+    now: datetime
+
+    @property
+    def sequence(self) -> int:
+        return self.event.sequence or 0
+
+    @property
+    def at(self) -> datetime:
+        """When the event was to be merged into lanes; unknown counts as now."""
+        return self.event.at or self.now
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether nothing of the event is left to tell."""
+        lane = self.subscription
+        return self.sequence <= max(lane.cursor, lane.told.get(self.event.account_id, 0))
+
+    @property
+    def tries(self) -> tuple[AttemptEvidence, ...]:
+        """The requests that told, or would have told, what the event changed."""
+        return tuple(
+            attempt
+            for attempt in self.subscription.attempts
+            if attempt.kind == "push"
+            and attempt.cursor >= self.sequence
+            and (self.event.committed_at is None or attempt.at >= self.event.committed_at)
+        )
+
+    @property
+    def told_by(self) -> AttemptEvidence | None:
+        """The first that was taken, if it told all of it."""
+        lane = self.subscription
+        if not self.is_passed and lane.cursor:  # of a message in parts some were not taken
+            return None
+        return next((one for one in self.tries if one.outcome == "accepted"), None)
+
+    @property
+    def looker(self) -> Looker:
+        return looker_of(self.subscription.id, self.subscription.user_name)
+
+
+def looker_of(subscription_id: str, user_name: str) -> Looker:
+    return Looker(
+        noun="subscription",
+        user=user_name,
+        resync=f"tidings subscription resync {subscription_id}",
+        asks="PushSubscription/set with other types",
+    )
+
+
+def missing(case: Case, at: datetime) -> Finding | None:
+    """Why it was not to be told at that time: its types, or its user's rights."""
+    subscription = case.subscription
+    changes = subscription.types_changes
+    asked = AskedTypes(
+        subscription.types_at(at),
+        since=max((c.at for c in changes if case.at < c.at <= at), default=None),
+        until=min((c.at for c in changes if c.at > at), default=None),
+    )
+    return filtered(case.event, case.looker, asked, case.now) or not_allowed(
+        case.event, case.looker, case.access, at, case.now
+    )
+
+
+def created_later(at: datetime, created_at: datetime, looker: Looker, now: datetime) -> Finding:
+    return Finding(
+        reason=Reason.CREATED_LATER,
+        headline=f"Not sent: the subscription was made {moment(created_at, now)}, "
+        f"{span(created_at - at)} after the event; it is told what changes from then on",
+        steps=(Step(what="created", at=created_at, text="the subscription was made"),),
+        advice=(Advice(text="To tell it the newest state of everything:", command=looker.resync),),
+    )
+
+
+def subscribe_again() -> Advice:
+    return Advice(text="Its client must make another subscription (PushSubscription/set).")

@@ -1,0 +1,131 @@
+"""Why an event was, or was not, told to somebody: reads the evidence, asks the rules (adr 18)."""
+
+from typing import assert_never
+
+import asyncpg
+import msgspec
+
+from shared.bus.connection import Bus
+from shared.bus.jetstream import JetStream
+from shared.operate.explain.case import Case
+from shared.operate.explain.ended import judge_ended_subscription
+from shared.operate.explain.evidence import EventEvidence, MergingEvidence
+from shared.operate.explain.findings import event_shown, event_steps
+from shared.operate.explain.read_event import EventReader, NoEvent
+from shared.operate.explain.read_receivers import ReceiverReader
+from shared.operate.explain.subscriptions import judge_subscription
+from shared.operate.explain.summary import no_receiver, nothing_known, summed_up
+from shared.operate.explain.words import (
+    AllOfUser,
+    ByAccount,
+    Explanation,
+    OneConnection,
+    OneSubscription,
+    Question,
+    Receiver,
+    Receivers,
+    Verdict,
+    WhichEvent,
+)
+from shared.web_push.sealing import Vault
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What an explanation reads; `bus` None: NATS cannot be reached."""
+
+    pool: asyncpg.Pool
+    bus: Bus | None
+    vault: Vault | None = None  # opens what endpoints answered
+
+
+async def explain(resources: Resources, question: Question) -> Explanation:
+    """Raises UnknownNameError, BusUnavailableError, POSTGRES_ERRORS."""
+    return await _Explainer(resources).explain(question)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """Whom it is about; `user_id` None: nobody knows."""
+
+    receiver: Receiver
+    user_id: str | None
+
+
+class _Explainer:
+    def __init__(self, resources: Resources) -> None:
+        bus = resources.bus
+        self._events = EventReader(resources.pool, None if bus is None else JetStream(bus))
+        self._receivers = ReceiverReader(resources.pool, resources.vault)
+
+    async def explain(self, question: Question) -> Explanation:
+        asked = await self._asked(question.receivers)
+        event = await self._event(question.event, asked.user_id)
+        now = await self._receivers.now()
+        if isinstance(event, NoEvent):
+            verdict = nothing_known(asked.receiver, event.reason, event.headline)
+            return summed_up(None, (verdict,), now)
+        verdicts = await self._verdicts(event, asked)
+        if not verdicts:
+            verdicts = (no_receiver(asked.receiver, event_steps(event)),)
+        return summed_up(event_shown(event), verdicts, now)
+
+    async def _asked(self, receivers: Receivers) -> "_Asked":
+        match receivers:
+            case OneSubscription(id=subscription_id):
+                user_id = await self._user_of(subscription_id)
+                return _Asked(Receiver(kind="subscription", id=subscription_id), user_id)
+            case OneConnection(id=connection_id):
+                return _Asked(Receiver(kind="connection", id=connection_id), None)
+            case AllOfUser(user=name):
+                user = await self._receivers.user(name)
+                return _Asked(Receiver(kind="user", id=user.id, user=user.name), user.id)
+            case _:
+                assert_never(receivers)
+
+    async def _user_of(self, subscription_id: str) -> str | None:
+        found = await self._receivers.subscription(subscription_id)
+        if found is not None:
+            return found.user_id
+        ended = await self._receivers.ended_subscription(subscription_id)
+        return None if ended is None else ended.user_id
+
+    async def _event(self, which: WhichEvent, user_id: str | None) -> EventEvidence | NoEvent:
+        if isinstance(which, ByAccount):
+            return await self._events.by_account(which)
+        accounts = [] if user_id is None else await self._receivers.accounts(user_id)
+        return await self._events.by_cursor(which, accounts)
+
+    async def _verdicts(self, event: EventEvidence, asked: "_Asked") -> tuple[Verdict, ...]:
+        """None where nobody is there to be told."""
+        if asked.receiver.kind == "subscription":
+            return await self._of_subscription(event, asked.receiver.id)
+        if asked.user_id is not None:
+            return await self._of_user(event, asked.user_id)
+        return ()
+
+    async def _of_user(self, event: EventEvidence, user_id: str) -> tuple[Verdict, ...]:
+        verdicts: list[Verdict] = []
+        for subscription_id in await self._receivers.subscription_ids(user_id):
+            verdicts += await self._of_subscription(event, subscription_id)
+        access = await self._receivers.access(user_id, event.account_id)
+        now = await self._receivers.now()
+        for ended in await self._receivers.ended_subscriptions(user_id):
+            verdicts.append(judge_ended_subscription(event, ended, access, now))
+        return tuple(verdicts)
+
+    async def _of_subscription(
+        self, event: EventEvidence, subscription_id: str
+    ) -> tuple[Verdict, ...]:
+        merging = MergingEvidence(None)
+        if event.sequence is not None:
+            merging = await self._events.merging()
+        found = await self._receivers.subscription(subscription_id)
+        now = await self._receivers.now()
+        if found is None:
+            ended = await self._receivers.ended_subscription(subscription_id)
+            if ended is None:
+                return ()
+            access = await self._receivers.access(ended.user_id, event.account_id)
+            return (judge_ended_subscription(event, ended, access, now),)
+        access = await self._receivers.access(found.user_id, event.account_id)
+        case = Case(event=event, subscription=found, access=access, merging=merging, now=now)
+        return (judge_subscription(case),)
