@@ -77,6 +77,7 @@ PURE_MODULES := \
   services/webhooks/position.py \
   services/webhooks/recent_events.py \
   services/webhooks/slots.py \
+  services/webhooks/spans.py \
   shared/jmap/* \
   shared/log/cursor.py \
   shared/log/event.py \
@@ -87,6 +88,7 @@ PURE_MODULES := \
   shared/log/verdict.py \
   shared/method_service/contract.py \
   shared/operate/connections.py \
+  shared/runtime/trace_context.py \
   shared/web_push/*
 COMMA := ,
 PURE := $(subst $() ,$(COMMA),$(strip $(PURE_MODULES)))

@@ -162,7 +162,7 @@ def _level_of(call: ast.Call) -> str:
 def _extra(call: ast.Call) -> Iterator[str]:
     for keyword in call.keywords:
         if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict):
-            yield from (template_of(key) for key in keyword.value.keys if key is not None)
+            yield from ("…" if key is None else template_of(key) for key in keyword.value.keys)
         if keyword.arg == "exc_info":
             yield "error"
 

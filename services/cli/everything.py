@@ -40,6 +40,7 @@ from shared.log.removals import AccountRemovals
 from shared.log.topology import LogSettings
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.metrics import Metrics
+from shared.runtime.traces import Traces
 from shared.store.migrate import migrate
 from shared.store.pool import open_pool
 from shared.web_push.sealing import Vault
@@ -58,6 +59,7 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: WebhookSettings = WebhookSettings()
     method_services: MethodServiceSettings = MethodServiceSettings()
     log: LogSettings = LogSettings()
+    traces: Traces = Traces()
 
 
 class Everything(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +132,7 @@ async def _put_together(
     pool, log = opened.pool, opened.log
     clock, metrics = SystemClock(), Metrics()
     authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(settings.jwt, clock))
-    relay = Relay(pool, log, clock, metrics)
+    relay = Relay(pool, log, clock, metrics, settings.traces)
     dispatcher = Dispatcher(
         DispatcherResources(
             pool=pool,
@@ -143,6 +145,7 @@ async def _put_together(
             public_url=settings.public_url,
             clock=clock,
             metrics=metrics,
+            traces=settings.traces,
             capabilities=[websocket_capability(settings.public_url)],
             tell=functools.partial(send_control, log.bus),
         )
@@ -185,6 +188,7 @@ def _webhooks(
             client=opened.client,
             clock=clock,
             metrics=metrics,
+            traces=settings.traces,
             policy=settings.push.policy,
             settings=settings.webhooks,
         )
@@ -206,6 +210,7 @@ def _gateway(
             bus=opened.log.bus,
             clock=clock,
             metrics=metrics,
+            traces=settings.traces,
             settings=settings.gateway,
         )
     )

@@ -65,6 +65,7 @@ from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
+from shared.runtime.traces import Traces
 from shared.store.migrate import require_migrations
 from shared.store.pool import open_pool
 from shared.web_push.sealing import Vault
@@ -100,6 +101,7 @@ class DispatcherResources(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Sequence[Capability] = ()
     push: PushRules = PushRules()
     method_services: MethodServiceSettings = MethodServiceSettings()
+    traces: Traces = Traces()
     follow: Follow | None = None
     tell: Callable[[ControlMessage], Awaitable[None]] = _tell_nobody
 
@@ -145,10 +147,10 @@ class Dispatcher:
         self._documents = document_routes(registry, limits)
         self._services = self._method_services(resources, registry)
         methods = ChainMap(registry, self._services.methods)
-        processor = Processor(methods, self._capabilities, limits, resources.metrics)
+        processor = self._processor(methods)
         self._requests = Requests(self._sessions, processor, resources.clock)
         self._limits = limits
-        guard = Guard(resources.authenticator, resources.clock, resources.metrics)
+        guard = Guard(resources.authenticator, resources.clock, resources.metrics, resources.traces)
         self._api = Api(guard, self._sessions, self._requests, limits)
         self._blobs = BlobEndpoints(guard, self._sessions, resources.pool, self.keeper, limits)
 
@@ -165,6 +167,7 @@ class Dispatcher:
                 guard=guard,
                 clock=self._resources.clock,
                 metrics=self._resources.metrics,
+                traces=self._resources.traces,
                 own_types=self.type_names,
             )
         )
@@ -176,9 +179,7 @@ class Dispatcher:
     async def run(self, bus: Bus) -> None:
         """Answer what gateways forward, and do what is to be done now and then; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(
-                BusRequests(bus, self._requests, self._limits).run(), name="forwarded"
-            )
+            tasks.create_task(self._bus_requests(bus).run(), name="forwarded")
             tasks.create_task(run_jobs(self._pool, self.keeper), name="jobs")
             tasks.create_task(
                 run_subscription_jobs(self._pool, self._hint), name="subscription_jobs"
@@ -188,6 +189,26 @@ class Dispatcher:
                 tasks.create_task(
                     self._services.run(bus, self._pool, self._follow), name="method_services"
                 )
+
+    def _processor(self, methods: Mapping[str, Method]) -> Processor:
+        return Processor(
+            methods,
+            self._capabilities,
+            self._resources.limits,
+            clock=self._resources.clock,
+            metrics=self._resources.metrics,
+            traces=self._resources.traces,
+        )
+
+    def _bus_requests(self, bus: Bus) -> BusRequests:
+        return BusRequests(
+            bus,
+            self._requests,
+            self._limits,
+            clock=self._resources.clock,
+            metrics=self._resources.metrics,
+            traces=self._resources.traces,
+        )
 
     async def met_services(self) -> None:
         """Returns when the method services that are there now were found, by `run`."""

@@ -13,15 +13,21 @@ from shared.http.forwarded import (
     FORWARD_QUEUE,
     FORWARD_SECONDS_MAX,
     FORWARD_SUBJECT,
+    TRACEPARENT,
     ForwardedAnswer,
     ForwardedRequest,
     decode_forwarded_request,
     encode_forwarded,
 )
+from shared.http.request_line import asker_facts, log_request
 from shared.jmap.errors import RequestError, limit_exceeded
 from shared.jmap.i_json import encode_json
 from shared.jmap.session import CoreLimits
+from shared.runtime.clock import Clock
 from shared.runtime.logs import correlated
+from shared.runtime.metrics import Metric, Metrics
+from shared.runtime.trace_context import TraceContext
+from shared.runtime.traces import Span, SpanKind, Traces
 from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
@@ -40,10 +46,22 @@ _TOO_LARGE = RequestError(
 class BusRequests:
     """`run` it in the process's task group."""
 
-    def __init__(self, bus: Bus, requests: Requests, limits: CoreLimits) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        requests: Requests,
+        limits: CoreLimits,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        traces: Traces,
+    ) -> None:
         self._bus = bus
         self._requests = requests
         self._limits = limits
+        self._clock = clock
+        self._metrics = metrics
+        self._traces = traces
         self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
 
     async def run(self) -> None:
@@ -58,22 +76,43 @@ class BusRequests:
             await asyncio.Event().wait()
 
     async def _respond(self, message: Msg) -> None:
-        request_id = secrets.token_hex(8)
+        trace = self._traces.received((message.headers or {}).get(TRACEPARENT))
+        asked = _Asked(message.data, secrets.token_hex(8), trace, {})
+        begun = self._clock.monotonic()
         try:
-            with correlated(request_id=request_id):
-                answer = encode_forwarded(await self._answer(message.data, request_id))
-                if len(answer) > self._bus.client.max_payload:
-                    answer = encode_forwarded(_problem(_TOO_LARGE))
-                await self._bus.publish(message.reply, answer)
+            with correlated(request_id=asked.request_id):
+                answer = await self._answer(asked)
+                body = encode_forwarded(answer)
+                if len(body) > self._bus.client.max_payload:
+                    answer = _problem(_TOO_LARGE)
+                    body = encode_forwarded(answer)
+                self._note(asked, answer.status, len(body), self._clock.monotonic() - begun)
+                await self._bus.publish(message.reply, body)
         except BusUnavailableError as error:
             _log.warning("answer_not_sent", extra={"error": repr(error)})
         finally:
             self._slots.release()
 
-    async def _answer(self, data: bytes, request_id: str) -> ForwardedAnswer:
+    def _note(self, asked: "_Asked", status: int, octets: int, seconds: float) -> None:
+        self._metrics.count(Metric.BUS_REQUESTS, subject=FORWARD_SUBJECT, status=str(status))
+        facts = {**asked.facts, "octets_in": len(asked.data), "octets_out": octets}
+        log_request("websocket", FORWARD_SUBJECT, status, seconds, trace=asked.trace, facts=facts)
+        if self._traces.wants(asked.trace):
+            self._traces.tell(
+                Span(
+                    name=FORWARD_SUBJECT,
+                    context=asked.trace,
+                    kind=SpanKind.SERVER,
+                    seconds=seconds,
+                    attributes={"tidings.request_id": asked.request_id, "tidings.status": status},
+                    is_error=status >= _FAULT.http_status,
+                )
+            )
+
+    async def _answer(self, asked: "_Asked") -> ForwardedAnswer:
         try:
             async with asyncio.timeout(FORWARD_SECONDS_MAX):
-                return await self._process(decode_forwarded_request(data), request_id)
+                return await self._process(decode_forwarded_request(asked.data), asked)
         except RequestError as error:
             return _problem(error)
         except POSTGRES_AWAY as error:  # as over HTTP; a time-out is one of them
@@ -83,18 +122,27 @@ class BusRequests:
             _log.exception("request_failed", extra={"subject": FORWARD_SUBJECT})
             return _problem(_FAULT)
 
-    async def _process(self, forwarded: ForwardedRequest, request_id: str) -> ForwardedAnswer:
+    async def _process(self, forwarded: ForwardedRequest, asked: "_Asked") -> ForwardedAnswer:
         """Raises RequestError."""
+        asked.facts.update(asker_facts(forwarded.credential))
         body = bytes(forwarded.body)
         if len(body) > self._limits.max_size_request:
             raise limit_exceeded(
                 "maxSizeRequest",
                 f"The request is larger than {self._limits.max_size_request} octets.",
             )
-        answer = await self._requests.answer(
-            body, forwarded.credential, request_id=request_id, traceparent=None
+        answered = await self._requests.answer(
+            body, forwarded.credential, request_id=asked.request_id, trace=asked.trace
         )
-        return ForwardedAnswer(status=_OK, body=msgspec.Raw(answer))
+        asked.facts["calls"] = answered.calls
+        return ForwardedAnswer(status=_OK, body=msgspec.Raw(answered.body))
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    data: bytes
+    request_id: str
+    trace: TraceContext
+    facts: dict[str, object]  # for the line of the log
 
 
 def _problem(error: RequestError) -> ForwardedAnswer:

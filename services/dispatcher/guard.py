@@ -14,16 +14,19 @@ from starlette.types import Receive, Scope, Send
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
 from shared.http.cross_origin import READABLE, answer_preflight
 from shared.http.problem_details import problem, problem_response
+from shared.http.request_line import asker_facts, log_request
 from shared.jmap.errors import RequestError, limit_exceeded
 from shared.runtime.clock import Clock
 from shared.runtime.logs import correlated
 from shared.runtime.metrics import Metric, Metrics
+from shared.runtime.traces import Span, SpanKind, Traces
 from shared.store.credentials import Credential
 from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
 
 _LATER = (429, 503)
+_SERVER_ERROR = 500
 
 Answer = Callable[[Request, Credential], Awaitable[Response]]
 
@@ -31,20 +34,25 @@ Answer = Callable[[Request, Credential], Awaitable[Response]]
 class Guard:
     """Makes routes of answers that know their credential."""
 
-    def __init__(self, authenticator: Authenticator, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, authenticator: Authenticator, clock: Clock, metrics: Metrics, traces: Traces
+    ) -> None:
         self._authenticator = authenticator
         self._clock = clock
         self._metrics = metrics
+        self._traces = traces
 
     def route(self, path: str, answer: Answer, *, methods: list[str], scope: str = "jmap") -> Route:
         async def respond(request: Request) -> Response:
             if request.method == "OPTIONS":
                 return await answer_preflight(request)
             request.state.request_id = secrets.token_hex(8)
+            request.state.trace = self._traces.received(request.headers.get("traceparent"))
+            request.state.facts = {}  # for the line of the log, by whoever knows them
             begun = self._clock.monotonic()
             with correlated(request_id=request.state.request_id):
                 response = await self._respond(request, answer, scope)
-                self._count(path, request, response, self._clock.monotonic() - begun)
+                self._note(path, request, response, self._clock.monotonic() - begun)
             response.headers["X-Request-Id"] = request.state.request_id
             for name, value in READABLE.items():
                 response.headers[name] = value
@@ -52,23 +60,41 @@ class Guard:
 
         return Route(path, _Endpoint(respond), methods=[*methods, "OPTIONS"])
 
-    def _count(self, path: str, request: Request, response: Response, seconds: float) -> None:
-        status = response.status_code
+    def _note(self, path: str, request: Request, response: Response, seconds: float) -> None:
+        status, trace = response.status_code, request.state.trace
         self._metrics.count(Metric.HTTP_REQUESTS, route=path, status=str(status))
         self._metrics.observe(Metric.HTTP_REQUEST_SECONDS, seconds, route=path)
         facts = {
             "http_method": request.method,
-            "route": path,
-            "status": status,
-            "seconds": round(seconds, 6),
+            **request.state.facts,
+            "octets_in": int(request.headers.get("content-length") or 0),
+            "octets_out": int(response.headers.get("content-length") or 0),
         }
-        _log.info("http_request", extra=facts)
+        log_request("http", path, status, seconds, trace=trace, facts=facts)
+        if self._traces.wants(trace):
+            attributes = {
+                "http.request.method": request.method,
+                "http.route": path,
+                "http.response.status_code": status,
+                "tidings.request_id": request.state.request_id,
+            }
+            self._traces.tell(
+                Span(
+                    name=f"{request.method} {path}",
+                    context=trace,
+                    kind=SpanKind.SERVER,
+                    seconds=seconds,
+                    attributes=attributes,
+                    is_error=status >= _SERVER_ERROR,
+                )
+            )
 
     async def _respond(self, request: Request, answer: Answer, scope: str) -> Response:
         try:
             credential = await self._authenticator.authenticate(
                 request.headers.get("authorization"), scope=scope
             )
+            request.state.facts.update(asker_facts(credential))
             return await answer(request, credential)
         except (AuthenticationError, ScopeMissingError) as error:
             return error.response()

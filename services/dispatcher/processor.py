@@ -17,7 +17,10 @@ from shared.jmap.errors import METHOD_ERRORS, MethodError, limit_exceeded, unkno
 from shared.jmap.references import resolve_references
 from shared.jmap.session import CoreLimits
 from shared.log.event import Cause
+from shared.runtime.clock import Clock
 from shared.runtime.metrics import Metric, Metrics
+from shared.runtime.trace_context import TraceContext
+from shared.runtime.traces import Span, SpanKind, Traces
 from shared.store.credentials import Credential
 from shared.store.people import VisibleAccount
 from shared.store.pool import POSTGRES_AWAY
@@ -35,8 +38,15 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     accounts: Mapping[str, VisibleAccount]
     session_state: str
     request_id: str
-    traceparent: str | None
+    trace: TraceContext
     gone: Gone | None = None
+
+
+class Processed(msgspec.Struct, frozen=True):
+    """`calls` are for the log: each method, and its error where it failed."""
+
+    response: Response
+    calls: Sequence[str]
 
 
 class Processor:
@@ -47,14 +57,19 @@ class Processor:
         registry: Registry,
         capabilities: Capabilities,
         limits: CoreLimits,
+        *,
+        clock: Clock,
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self._registry = registry
         self._capabilities = capabilities
         self._limits = limits
+        self._clock = clock
         self._metrics = metrics
+        self._traces = traces
 
-    async def process(self, request: Request, caller: Caller, now: datetime) -> Response:
+    async def process(self, request: Request, caller: Caller, now: datetime) -> Processed:
         """Raises RequestError."""
         unknown = [urn for urn in request.using if urn not in self._capabilities]
         if unknown:
@@ -64,21 +79,24 @@ class Processor:
             raise limit_exceeded("maxCallsInRequest", f"More than {calls_max} method calls.")
         created_ids = dict(request.created_ids or {})
         responses: list[MethodResponse] = []
+        calls: list[str] = []
         for invocation in request.method_calls:
-            answers = await self._answers(
-                invocation, responses, request.using, _Turn(caller, created_ids, now)
-            )
-            self._count(invocation.name, answers)
+            turn = _Turn(caller, created_ids, now, self._traces.part(caller.trace))
+            began_at = self._clock.monotonic()
+            answers = await self._answers(invocation, responses, request.using, turn)
+            seconds = self._clock.monotonic() - began_at
+            calls.append(self._note(invocation.name, answers, turn.trace, seconds))
             responses.extend(
                 MethodResponse(name, arguments, invocation.call_id) for name, arguments in answers
             )
-        return Response(
+        response = Response(
             method_responses=responses,
             session_state=caller.session_state,
             created_ids=msgspec.UNSET if request.created_ids is None else created_ids,
         )
+        return Processed(response, calls)
 
-    def _count(self, name: str, answers: Answers) -> None:
+    def _note(self, name: str, answers: Answers, trace: TraceContext, seconds: float) -> str:
         """By method; what nobody declared would be a label of somebody else's making."""
         first, arguments = answers[0]
         outcome = "ok" if first != "error" else str(arguments["type"])
@@ -86,6 +104,19 @@ class Processor:
             outcome = "other"
         method = name if name in self._registry else "unknown"
         self._metrics.count(Metric.METHOD_CALLS, method=method, outcome=outcome)
+        if self._traces.wants(trace):
+            attributes = {"jmap.method": method, "jmap.outcome": outcome}
+            self._traces.tell(
+                Span(
+                    name=method,
+                    context=trace,
+                    kind=SpanKind.INTERNAL,
+                    seconds=seconds,
+                    attributes=attributes,
+                    is_error=outcome in ("serverFail", "serverPartialFail", "serverUnavailable"),
+                )
+            )
+        return method if outcome == "ok" else f"{method} {outcome}"
 
     async def _answers(
         self,
@@ -106,7 +137,7 @@ class Processor:
                 credential=turn.caller.credential,
                 accounts=turn.caller.accounts,
                 created_ids=turn.created_ids,
-                cause=_cause(invocation.name, turn.caller),
+                cause=_cause(invocation.name, turn),
                 now=turn.now,
                 gone=turn.caller.gone,
             )
@@ -130,12 +161,13 @@ class _Turn(msgspec.Struct, frozen=True):
     caller: Caller
     created_ids: dict[str, str]
     now: datetime
+    trace: TraceContext  # of this call
 
 
-def _cause(method: str, caller: Caller) -> Cause:
+def _cause(method: str, turn: _Turn) -> Cause:
     return Cause(
         method=method,
-        request_id=caller.request_id,
-        principal=caller.credential.user_name,
-        traceparent=caller.traceparent,
+        request_id=turn.caller.request_id,
+        principal=turn.caller.credential.user_name,
+        traceparent=turn.trace.traceparent,
     )

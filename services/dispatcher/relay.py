@@ -14,11 +14,12 @@ import asyncpg
 
 from shared.bus.publisher import AppendRefusedError
 from shared.log.appender import Appender, LogUnavailableError
-from shared.log.event import OrderedState, newest
+from shared.log.event import Cause, newest
 from shared.log.guard import LogGuard
 from shared.log.subjects import STREAM
 from shared.runtime.clock import Clock
 from shared.runtime.metrics import Metric, Metrics
+from shared.runtime.traces import Span, SpanKind, Traces, sampled_links
 from shared.store.outbox import (
     OutboxEntry,
     claim_left_behind,
@@ -55,8 +56,16 @@ class RelayedLog(Protocol):
 class Relay:
     """Give `wake` each entry after its commit; `run` it in the process's task group."""
 
-    def __init__(self, pool: asyncpg.Pool, log: RelayedLog, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        log: RelayedLog,
+        clock: Clock,
+        metrics: Metrics,
+        traces: Traces | None = None,
+    ) -> None:
         self._pool = pool
+        self._traces = traces or Traces()
         self._appender = log.appender
         self._guard = log.guard
         self._clock = clock
@@ -136,24 +145,39 @@ class Relay:
 
     async def _append(self, account_id: str, entries: list[OutboxEntry]) -> int:
         """One event for all that is waiting of an account; it tells the cause of the last one."""
-        states: dict[str, OrderedState] = {}
-        for entry in entries:
-            states = newest(states, entry.states)
+        states, cause = entries[0].states, entries[0].cause
+        for entry in entries[1:]:
+            states, cause = newest(states, entry.states), entry.cause.after(cause)
         last = entries[-1]
         sequence = await self._appender.append(
-            account_id, states, at=last.at_text, cause=last.cause, exists=self._exists
+            account_id, states, at=last.at_text, cause=cause, exists=self._exists
         )
         rows = [entry.id for entry in entries if entry.id is not None]
         if rows:
             self._appended.update(dict.fromkeys(rows, sequence))
             self._to_mark.set()
         self._metrics.count(Metric.APPENDS, outcome="appended")
-        waited = self._clock.now() - entries[0].at
-        self._metrics.observe(Metric.APPEND_SECONDS, max(0.0, waited.total_seconds()))
+        waited = max(0.0, (self._clock.now() - entries[0].at).total_seconds())
+        self._metrics.observe(Metric.APPEND_SECONDS, waited)
+        self._trace(account_id, cause, sequence, waited)
         if self._is_failing:
             self._is_failing = False
             _log.warning("appends_resumed")
         return sequence
+
+    def _trace(self, account_id: str, cause: Cause, sequence: int, seconds: float) -> None:
+        context = self._traces.below(cause.traceparent)
+        if context is not None and self._traces.wants(context):
+            self._traces.tell(
+                Span(
+                    name="append",
+                    context=context,
+                    kind=SpanKind.PRODUCER,
+                    seconds=seconds,
+                    attributes={"tidings.account": account_id, "tidings.sequence": sequence},
+                    links=sampled_links(cause.links),
+                )
+            )
 
     async def _exists(self, account_id: str) -> bool:
         """An entry may outlive its account here, such as in an outage of NATS."""

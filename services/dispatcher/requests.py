@@ -1,6 +1,7 @@
 """From the octets of a request to those of its response, whichever way they came."""
 
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
@@ -11,10 +12,18 @@ from shared.jmap.envelope import request_from_json
 from shared.jmap.errors import not_json
 from shared.jmap.i_json import NotIJsonError, decode_i_json, encode_json
 from shared.runtime.clock import Clock
+from shared.runtime.trace_context import TraceContext
 from shared.store.credentials import Credential
 from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The Response as JSON; `calls` are for the log."""
+
+    body: bytes
+    calls: Sequence[str]
 
 
 class Requests:
@@ -31,10 +40,10 @@ class Requests:
         credential: Credential,
         *,
         request_id: str,
-        traceparent: str | None,
+        trace: TraceContext,
         gone: Gone | None = None,
-    ) -> bytes:
-        """The Response as JSON; raises RequestError."""
+    ) -> Answered:
+        """Raises RequestError."""
         try:
             request = request_from_json(decode_i_json(body))
         except NotIJsonError as error:
@@ -45,12 +54,13 @@ class Requests:
             accounts=session.accounts,
             session_state=session.state,
             request_id=request_id,
-            traceparent=traceparent,
+            trace=trace,
             gone=gone,
         )
-        response = await self._processor.process(request, caller, self._clock.now())
+        processed = await self._processor.process(request, caller, self._clock.now())
         state = await self._state_after(credential, session)
-        return encode_json(msgspec.structs.replace(response, session_state=state))
+        response = msgspec.structs.replace(processed.response, session_state=state)
+        return Answered(encode_json(response), processed.calls)
 
     async def _state_after(self, credential: Credential, before: UserSession) -> str:
         """A call may have changed, or met, what the session says (RFC 9749 section 5)."""

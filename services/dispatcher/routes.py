@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import re
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import RedirectResponse, Response
@@ -17,7 +16,6 @@ from shared.store.credentials import Credential
 
 _NO_CACHE = {"Cache-Control": "no-cache, no-store, must-revalidate"}
 _ANSWER = {**_NO_CACHE, "Content-Language": "en"}  # of descriptions (RFC 8620 section 3.8)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _BODY_SECONDS_MAX = 60
 
 
@@ -58,14 +56,15 @@ class Api:
     async def _process(self, http_request: HttpRequest, credential: Credential) -> Response:
         require_json(http_request.headers.get("content-type", ""))
         body = await read_body(http_request, self._limits.max_size_request)
-        answer = await self._requests.answer(
+        answered = await self._requests.answer(
             body,
             credential,
             request_id=http_request.state.request_id,
-            traceparent=traceparent_of(http_request.headers.get("traceparent")),
+            trace=http_request.state.trace,
             gone=functools.partial(_gone, http_request),
         )
-        return Response(answer, headers=_ANSWER, media_type="application/json")
+        http_request.state.facts["calls"] = answered.calls
+        return Response(answered.body, headers=_ANSWER, media_type="application/json")
 
 
 async def _well_known(_: HttpRequest) -> Response:
@@ -77,11 +76,6 @@ async def _gone(http_request: HttpRequest) -> None:
     """Its body was read, so nothing else can come."""
     while (await http_request.receive())["type"] != "http.disconnect":
         pass
-
-
-def traceparent_of(header: str | None) -> str | None:
-    """What is no traceparent (W3C Trace Context) counts as none."""
-    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
 def require_json(content_type: str) -> None:

@@ -39,6 +39,7 @@ from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
+from shared.runtime.traces import Traces
 from shared.store.credentials import Credential
 from shared.store.migrate import require_migrations
 from shared.store.pool import POSTGRES_ERRORS, open_pool
@@ -60,6 +61,7 @@ class GatewayResources(msgspec.Struct, frozen=True, kw_only=True):
     bus: Bus  # for requests to the dispatchers
     clock: Clock
     metrics: Metrics
+    traces: Traces = Traces()
     settings: GatewaySettings = GatewaySettings()
 
 
@@ -75,6 +77,7 @@ class Gateway:
             resources.log.reader,
             resources.log.keeper.verify,
             now=resources.clock.now,
+            traces=resources.traces,
         )
         resources.log.on_doubt(self._fan_out.doubt)
         self.connections = Connections(
@@ -95,7 +98,10 @@ class Gateway:
         )
         self._event_source = EventSourceRoute(self._entrance, self.connections, settings)
         self._websocket = WebSocketRoute(
-            self._entrance, self.connections, Forwarding(resources.bus), settings
+            self._entrance,
+            self.connections,
+            Forwarding(resources.bus, resources.traces),
+            settings,
         )
         self.self_check = SelfCheck(self.connections, resources.log.reader, resources.log.tail)
         self.is_draining = False

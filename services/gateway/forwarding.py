@@ -16,10 +16,12 @@ from shared.bus.connection import Bus, BusUnavailableError
 from shared.http.forwarded import (
     FORWARD_SECONDS_MAX,
     FORWARD_SUBJECT,
+    TRACEPARENT,
     ForwardedRequest,
     decode_forwarded_answer,
     encode_forwarded,
 )
+from shared.runtime.traces import Traces
 from shared.store.credentials import Credential
 
 _OK = 200
@@ -28,8 +30,9 @@ _OK = 200
 class Forwarding:
     """Call it; a failure is told at once, and says whether the request can have taken effect."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, traces: Traces) -> None:
         self._bus = bus
+        self._traces = traces
 
     async def __call__(self, holder: Credential, request: RequestMessage) -> bytes:
         """A Response, or a RequestError; raises MessageError."""
@@ -46,7 +49,10 @@ class Forwarding:
         try:
             answer = decode_forwarded_answer(
                 await self._bus.request(
-                    FORWARD_SUBJECT, message, timeout_seconds=FORWARD_SECONDS_MAX
+                    FORWARD_SUBJECT,
+                    message,
+                    timeout_seconds=FORWARD_SECONDS_MAX,
+                    headers={TRACEPARENT: self._traces.received(None).traceparent},
                 )
             )
         except BusUnavailableError as error:

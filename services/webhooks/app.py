@@ -30,6 +30,7 @@ from shared.runtime.errors import CouldNotStartError
 from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metric, Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
+from shared.runtime.traces import Traces
 from shared.store.lane_counts import count_lanes
 from shared.store.migrate import require_migrations
 from shared.store.pool import POSTGRES_ERRORS, open_pool
@@ -53,6 +54,7 @@ class WebhookResources(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     metrics: Metrics
     policy: WebhookPolicySettings
+    traces: Traces = Traces()
     settings: WebhookSettings = WebhookSettings()
 
 
@@ -79,7 +81,8 @@ class Webhooks:
             sender,
             Breaker(secrets.SystemRandom().random),
             settings,
-            clock,
+            clock=clock,
+            traces=resources.traces,
         )
         self._deliverer = Deliverer(pool, teller, settings, clock, metrics)
         self._merger = Merger(pool, resources.log.bus, recent, self._deliverer.wake, metrics)

@@ -40,6 +40,7 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True):
     urgency: Urgency = Urgency.NORMAL
     is_replay: bool = False  # by an operator: what is told may be old
     topic: str | None = None  # at most 32 characters of base64url; replaces what has the same
+    traceparent: str | None = None  # only for who reads the message: see `push_request`
 
 
 class PushRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +59,9 @@ def push_request(
 ) -> PushRequest:
     """`payload`: a StateChange or PushVerification as JSON; signed also in clear (RFC 9749).
 
+    A traceparent is sent in clear messages alone: whoever passes encrypted ones on to devices must
+    not learn from it which of them, of different users, tell the same change.
+
     Raises:
         PlaintextTooLongError: there are keys, and it is longer than PLAINTEXT_OCTETS_MAX.
     """
@@ -73,6 +77,8 @@ def push_request(
     if options.topic is not None:
         headers["Topic"] = options.topic
     if target.keys is None:
+        if options.traceparent is not None:
+            headers["traceparent"] = options.traceparent
         return PushRequest(endpoint=target.endpoint, headers=headers, body=payload)
     headers["Content-Type"] = target.encrypted_content_type
     headers["Content-Encoding"] = CONTENT_ENCODING

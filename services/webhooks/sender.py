@@ -77,6 +77,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     kind: str  # verification, push or replay
     may_repeat: bool
     replaces: Sequence[str] | None = None
+    traceparent: str | None = None  # of the newest change that it tells
     is_replay: bool = False  # it is marked, and no push service keeps it
 
 
@@ -123,6 +124,7 @@ class Sender:
             ttl_seconds=0 if outgoing.is_replay else ttl_seconds(opened.recipient.ends_at, now),
             is_replay=outgoing.is_replay,
             topic=self._topic(opened.recipient.id, outgoing.replaces),
+            traceparent=outgoing.traceparent,
         )
         request = push_request(outgoing.payload, target, options, signer=self._signer, now=now)
         answer = await self._client.post(request, may_repeat=outgoing.may_repeat)

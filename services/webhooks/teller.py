@@ -11,10 +11,13 @@ from services.webhooks.position import Position, completed_by
 from services.webhooks.recent_events import RecentEvents
 from services.webhooks.sender import OpenedRecipient, Outgoing, Sender
 from services.webhooks.settings import WebhookSettings
+from services.webhooks.spans import attempt_span, joined_cause
 from shared.jmap.state_change import Changed, encode_state_change, parts_of
 from shared.log.batched_reader import ReaderOfLog
+from shared.log.event import Cause
 from shared.log.reader import Snapshot
 from shared.runtime.clock import Clock
+from shared.runtime.traces import Traces
 from shared.store.lanes import Attempt, ClaimedLane
 from shared.store.waits import WaitsFor
 
@@ -47,14 +50,16 @@ class Telling(msgspec.Struct, frozen=True):
 class Teller:
     """Never tells an endpoint an older state after a newer one, whichever worker told that."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition root puts it together
         self,
         reader: ReaderOfLog,
         recent: RecentEvents,
         sender: Sender,
         breaker: Breaker,
         settings: WebhookSettings,
+        *,
         clock: Clock,
+        traces: Traces,
     ) -> None:
         self._reader = reader
         self._recent = recent
@@ -62,6 +67,7 @@ class Teller:
         self._breaker = breaker
         self._settings = settings
         self._clock = clock
+        self._traces = traces
 
     async def tell(self, lane: ClaimedLane, leased_until: float) -> Telling:
         """Find the newest difference, and send it, until the lease ends (monotonic seconds)."""
@@ -83,7 +89,14 @@ class Teller:
         if may_replace:
             changed = position.superset(snapshot.events, lane.types)
         round_ = _Round(
-            lane, opened, position, sequences, snapshot.up_to, leased_until, may_replace
+            lane=lane,
+            opened=opened,
+            position=position,
+            sequences=sequences,
+            up_to=snapshot.up_to,
+            leased_until=leased_until,
+            may_replace=may_replace,
+            cause=joined_cause(snapshot.events, changed),
         )
         try:
             return await self._send(round_, changed)
@@ -107,6 +120,7 @@ class Teller:
             if not self._is_leased(round_):
                 return Telling(position, attempts, wait_seconds=0.0, waits_for=WaitsFor.LEASE)
             at, began_at = self._clock.now(), self._clock.monotonic()
+            trace = self._traces.below(round_.cause.traceparent)
             answer = await self._sender.send(
                 opened,
                 Outgoing(
@@ -115,11 +129,14 @@ class Teller:
                     may_repeat=True,
                     # A part must not replace another one.
                     replaces=sorted(parts[0]) if round_.may_replace and is_whole else None,
+                    traceparent=trace.traceparent if trace is not None else None,
                 ),
             )
             number = lane.attempts + len(attempts)
             attempts.append(opened.attempt(number, "push", answer, at=at, cursor=round_.newest))
             self._note_origin(lane.origin, answer, began_at)
+            if trace is not None and self._traces.wants(trace):
+                self._traces.tell(attempt_span(trace, round_.cause, answer, lane.id))
             if answer.outcome is Outcome.ACCEPTED:
                 position = position.after_telling(completed_by(parts)[0], round_.sequences)
                 parts = parts[1:]
@@ -146,7 +163,7 @@ class Teller:
             self._breaker.reached(origin, now)
 
 
-class _Round(msgspec.Struct, frozen=True):
+class _Round(msgspec.Struct, frozen=True, kw_only=True):
     lane: ClaimedLane
     opened: OpenedRecipient
     position: Position
@@ -154,6 +171,7 @@ class _Round(msgspec.Struct, frozen=True):
     up_to: int  # the read is complete up to there; some of its events may be newer
     leased_until: float  # monotonic seconds
     may_replace: bool
+    cause: Cause  # of the newest change
 
     @property
     def newest(self) -> int:

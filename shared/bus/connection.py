@@ -99,10 +99,19 @@ class Bus:
         except NatsError as error:
             raise BusUnavailableError(f"not published: {error!r}") from error
 
-    async def request(self, subject: str, body: bytes, *, timeout_seconds: float) -> bytes:
+    async def request(
+        self,
+        subject: str,
+        body: bytes,
+        *,
+        timeout_seconds: float,
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
         """Raises BusUnavailableError when nobody answers in time, or nobody listens at all."""
         try:
-            message = await self.client.request(subject, body, timeout=timeout_seconds)
+            message = await self.client.request(
+                subject, body, timeout=timeout_seconds, headers=headers
+            )
         except (NatsError, TimeoutError) as error:
             raise BusUnavailableError(f"no answer to {subject}: {error!r}") from error
         return bytes(message.data)

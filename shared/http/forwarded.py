@@ -11,6 +11,7 @@ from shared.store.credentials import Credential
 WEBSOCKET = "urn:ietf:params:jmap:websocket"
 FORWARD_SUBJECT = "tidings.jmap.request"
 FORWARD_QUEUE = "dispatchers"
+TRACEPARENT = "traceparent"  # a header of the message
 FORWARD_SECONDS_MAX = 60.0
 """For the whole of a request; whoever waits longer is told that the outcome is unknown."""
 

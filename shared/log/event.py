@@ -10,6 +10,10 @@ from typing import TypeAlias
 import msgspec
 from msgspec import field
 
+from shared.runtime.trace_context import parse_traceparent
+
+CAUSE_LINKS_MAX = 8
+
 
 class OrderedState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A state token and the place of its change in the account's history.
@@ -41,12 +45,25 @@ States: TypeAlias = Mapping[str, OrderedState]
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What made the change, for the people who look for it later; nothing decides on it."""
+    """What made the change, for the people who look for it later; nothing decides on it.
+
+    `links` are the traceparents of other mutations that one event tells: those that are sampled.
+    """
 
     method: str | None = None
     request_id: str | None = None
     principal: str | None = None
     traceparent: str | None = None
+    links: tuple[str, ...] = ()
+
+    def after(self, earlier: "Cause") -> "Cause":
+        """Of an event that tells what `earlier` caused, too."""
+        before = parse_traceparent(earlier.traceparent)
+        if not earlier.links and (before is None or not before.is_sampled):
+            return self
+        own = (before.traceparent,) if before is not None and before.is_sampled else ()
+        links = dict.fromkeys((*earlier.links, *own, *self.links))
+        return msgspec.structs.replace(self, links=tuple(links)[-CAUSE_LINKS_MAX:])
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

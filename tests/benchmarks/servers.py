@@ -40,6 +40,7 @@ from shared.log.stored import stored_event
 from shared.log.subjects import subject_of
 from shared.runtime.clock import SystemClock
 from shared.runtime.serve import HttpSettings, listen, serve
+from shared.runtime.traces import Traces
 from tests.support.everything import RunningEverything, everything_running
 from tests.support.gateway import credential_of, echo
 
@@ -143,7 +144,9 @@ class Tidings:
     def __init__(self) -> None:
         settings = GatewaySettings(connections_per_address_max=50_000)
         self._tail = _SilentTail()
-        self.fan_out = TimedFanOut(self._tail, _NoReader(), _sound_log, now=SystemClock().now)
+        self.fan_out = TimedFanOut(
+            self._tail, _NoReader(), _sound_log, now=SystemClock().now, traces=Traces()
+        )
         self._connections = Connections(
             self.fan_out,
             _visible_accounts,

@@ -17,6 +17,7 @@ from services.webhooks.settings import WebhookSettings
 from shared.bus.control import ControlMessage, send_control
 from shared.http.issuer import JwtSettings
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
+from shared.runtime.traces import Traces
 from shared.store.credentials import issue_token, revoke_token
 from shared.store.people import add_account, add_grant, add_user, remove_grant
 from shared.web_push.sealing import Vault
@@ -68,6 +69,7 @@ async def everything_running(  # noqa: PLR0913 - settings that some test needs
     webhooks: WebhookSettings | None = None,
     push: PushRules = LOOPBACK,
     method_services: MethodServiceSettings | None = None,
+    traces: Traces | None = None,
 ) -> AsyncIterator[RunningEverything]:
     http = HttpSettings(port=0, drain_seconds_max=2)
     draining, stopping = asyncio.Event(), asyncio.Event()
@@ -85,6 +87,7 @@ async def everything_running(  # noqa: PLR0913 - settings that some test needs
                 push=push,
                 webhooks=webhooks or WebhookSettings(),
                 method_services=method_services or MethodServiceSettings(),
+                traces=traces or Traces(),
             ),
             draining,
         ) as everything,

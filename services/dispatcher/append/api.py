@@ -19,6 +19,7 @@ from shared.http.authentication import Authenticator
 from shared.log.guard import LogGuard
 from shared.runtime.clock import Clock
 from shared.runtime.metrics import Metrics
+from shared.runtime.traces import Traces
 
 
 class AppendResources(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class AppendResources(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     metrics: Metrics
     own_types: Collection[str]
+    traces: Traces = Traces()
     limits: RequestLimits = RequestLimits()
     in_hand: InHandLimits = InHandLimits()
 
@@ -50,9 +52,16 @@ class AppendApi:
             limits=limits,
         )
         in_hand = InHand(resources.in_hand)
-        guard = Guard(resources.authenticator, clock, metrics)
+        guard = Guard(resources.authenticator, clock, metrics, resources.traces)
         self._http = HttpAppends(guard, self._appends, in_hand, limits)
-        self._bus = BusAppends(self._appends, in_hand, resources.authenticator, metrics)
+        self._bus = BusAppends(
+            self._appends,
+            in_hand,
+            resources.authenticator,
+            clock=clock,
+            metrics=metrics,
+            traces=resources.traces,
+        )
 
     def routes(self) -> list[Route]:
         return self._http.routes()

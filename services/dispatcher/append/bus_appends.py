@@ -7,19 +7,24 @@ know them: `Nats-Service-Error-Code` is HTTP's status, `Nats-Service-Error` says
 import asyncio
 import logging
 import secrets
+from collections.abc import Mapping
 
+import msgspec
 from nats.aio.msg import Msg
 
 from services.dispatcher.append.appends import AppendAnswer, AppendCall, Appends
 from services.dispatcher.append.documents import SUBJECT
 from services.dispatcher.append.in_hand import InHand
-from services.dispatcher.routes import traceparent_of
 from shared.bus.connection import Bus, BusUnavailableError
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
+from shared.http.request_line import asker_facts, log_request
 from shared.jmap.errors import RequestError
 from shared.jmap.i_json import JsonObject, encode_json
+from shared.runtime.clock import Clock
 from shared.runtime.logs import correlated
 from shared.runtime.metrics import Metric, Metrics
+from shared.runtime.trace_context import TraceContext
+from shared.runtime.traces import Span, SpanKind, Traces
 from shared.store.pool import POSTGRES_AWAY
 
 QUEUE = "dispatchers"
@@ -37,12 +42,21 @@ class BusAppends:
     """`run` it in the process's task group."""
 
     def __init__(
-        self, appends: Appends, in_hand: InHand, authenticator: Authenticator, metrics: Metrics
+        self,
+        appends: Appends,
+        in_hand: InHand,
+        authenticator: Authenticator,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self._appends = appends
         self._in_hand = in_hand
         self._authenticator = authenticator
+        self._clock = clock
         self._metrics = metrics
+        self._traces = traces
 
     async def run(self, bus: Bus) -> None:
         """Until cancelled. What is too much is refused at once, so nothing piles up unanswered."""
@@ -63,32 +77,56 @@ class BusAppends:
         if not message.reply:  # whoever cannot be told must not believe that it was appended
             _log.warning("append_without_reply_subject")
             return
-        request_id = secrets.token_hex(8)
-        with correlated(request_id=request_id):
-            answer = await self._answer(message, request_id)
-            self._metrics.count(Metric.BUS_REQUESTS, subject=SUBJECT, status=str(answer.status))
-            _log.info("bus_request", extra={"subject": SUBJECT, "status": answer.status})
+        headers = {name.lower(): value for name, value in (message.headers or {}).items()}
+        asked = _Asked(
+            message.data,
+            headers,
+            secrets.token_hex(8),
+            self._traces.received(headers.get("traceparent")),
+            {},
+        )
+        begun = self._clock.monotonic()
+        with correlated(request_id=asked.request_id):
+            answer = await self._answer(asked)
+            body = encode_json(answer.body)
+            self._note(asked, answer, len(body), self._clock.monotonic() - begun)
             try:
-                await bus.publish(
-                    message.reply, encode_json(answer.body), headers=_headers(answer, request_id)
-                )
+                await bus.publish(message.reply, body, headers=_headers(answer, asked.request_id))
             except BusUnavailableError as error:
                 _log.warning("answer_not_sent", extra={"error": repr(error)})
 
-    async def _answer(self, message: Msg, request_id: str) -> AppendAnswer:
-        headers = {name.lower(): value for name, value in (message.headers or {}).items()}
+    def _note(self, asked: "_Asked", answer: AppendAnswer, octets: int, seconds: float) -> None:
+        status = answer.status
+        self._metrics.count(Metric.BUS_REQUESTS, subject=SUBJECT, status=str(status))
+        facts = {**asked.facts, "octets_in": len(asked.body), "octets_out": octets}
+        log_request("nats", SUBJECT, status, seconds, trace=asked.trace, facts=facts)
+        if self._traces.wants(asked.trace):
+            self._traces.tell(
+                Span(
+                    name=SUBJECT,
+                    context=asked.trace,
+                    kind=SpanKind.SERVER,
+                    seconds=seconds,
+                    attributes={"tidings.request_id": asked.request_id, "tidings.status": status},
+                    is_error=status >= _FAULT,
+                )
+            )
+
+    async def _answer(self, asked: "_Asked") -> AppendAnswer:
+        headers = asked.headers
         try:
             credential = await self._authenticator.authenticate(
                 headers.get("authorization"), scope=_SCOPE
             )
-            with self._in_hand.one(credential.user_id, len(message.data)):
+            asked.facts.update(asker_facts(credential))
+            with self._in_hand.one(credential.user_id, len(asked.body)):
                 return await self._appends.answer(
                     AppendCall(
-                        body=message.data,
+                        body=asked.body,
                         user_id=credential.user_id,
                         key=headers.get("idempotency-key"),
-                        request_id=request_id,
-                        traceparent=traceparent_of(headers.get("traceparent")),
+                        request_id=asked.request_id,
+                        traceparent=asked.trace.traceparent,
                     )
                 )
         except AuthenticationError as error:
@@ -103,6 +141,14 @@ class BusAppends:
         except Exception:  # noqa: BLE001 - a problem for the producer, a stack trace for the log
             _log.exception("request_failed", extra={"subject": SUBJECT})
             return _problem(_FAULT, "An error of the server; the log has it under X-Request-Id.")
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    body: bytes
+    headers: Mapping[str, str]  # names in lower case
+    request_id: str
+    trace: TraceContext
+    facts: dict[str, object]  # for the line of the log
 
 
 def _problem(status: int, detail: str) -> AppendAnswer:

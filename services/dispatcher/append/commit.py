@@ -164,7 +164,11 @@ async def _write(
     ]
     writes = merged(fresh)
     # Of several requests for one account the event tells the cause of the last, as the relay does.
-    causes = {account_id: request.cause for request in fresh for account_id in request.given}
+    causes: dict[str, Cause] = {}
+    for request in fresh:
+        for account_id in request.given:
+            earlier = causes.get(account_id)
+            causes[account_id] = request.cause.after(earlier) if earlier else request.cause
     return await write_states(connection, writes, causes) if writes else []
 
 

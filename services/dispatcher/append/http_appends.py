@@ -8,7 +8,7 @@ from services.dispatcher.append.appends import AppendCall, Appends
 from services.dispatcher.append.in_hand import InHand
 from services.dispatcher.append.request import RequestLimits
 from services.dispatcher.guard import Guard
-from services.dispatcher.routes import read_body, require_json, traceparent_of
+from services.dispatcher.routes import read_body, require_json
 from shared.http.problem_details import problem_response
 from shared.jmap.i_json import encode_json
 from shared.store.credentials import Credential
@@ -43,7 +43,7 @@ class HttpAppends:
                     user_id=credential.user_id,
                     key=http_request.headers.get("idempotency-key"),
                     request_id=http_request.state.request_id,
-                    traceparent=traceparent_of(http_request.headers.get("traceparent")),
+                    traceparent=http_request.state.trace.traceparent,
                 )
             )
         if answer.status != _OK:

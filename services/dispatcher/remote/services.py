@@ -119,9 +119,9 @@ class MethodServices:
     def _apply(self, calls: RemoteCalls) -> None:
         services = self._roster.services
         for urn, reason in self._roster.refused.items():
-            if self._is_new(f"{urn}: {reason}"):
-                facts = {"capability": urn, "reason": reason}
-                _log.warning("method_service_refused", extra=facts)
+            complaint = f"{urn}: {reason}"
+            if self._is_new(complaint):
+                _log.warning("method_service_refused", extra={"reason": complaint})
         for urn in self._told.keys() - services.keys():
             _log.warning("method_service_gone", extra={"capability": urn})
             self._capabilities.remove(urn)

@@ -12,6 +12,7 @@ from services.dispatcher.remote.settings import MethodServiceSettings
 from shared.jmap.session import CORE
 from shared.method_service.author import MethodFailedError
 from shared.method_service.contract import ServiceDescription
+from shared.runtime.trace_context import parse_traceparent
 from tests.support.dispatcher import CONTACTS, JmapClient
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.everything import RunningEverything, everything_running
@@ -86,10 +87,11 @@ async def test_a_call_has_the_contracts_shape(client: JmapClient, clean_nats_url
             created_ids={"k": "b1"},
         )
     [call] = shelves.calls
+    assert parse_traceparent(call.traceparent) is not None
     assert msgspec.to_builtins(call) == {
         "version": 1,
         "timeout": SETTINGS.timeout_seconds * 1000,
-        "traceparent": None,
+        "traceparent": call.traceparent,
         "method": "Shelf/get",
         "arguments": {"accountId": client.account_id, "ids": ["x"]},
         "callId": "call 7",

@@ -13,7 +13,9 @@ from services.dispatcher.registry import Answers, Call, Method, registry_of
 from services.dispatcher.types.core import METHODS, core_capability
 from shared.jmap.envelope import request_from_json
 from shared.jmap.session import CORE, CoreLimits
+from shared.runtime.clock import SystemClock
 from shared.runtime.metrics import Metrics
+from shared.runtime.traces import Traces
 from shared.store.credentials import Credential
 from tests.support.dispatcher import (
     CONTACTS,
@@ -31,7 +33,7 @@ CALLER = Caller(
     accounts={},
     session_state="x",
     request_id="r1",
-    traceparent=None,
+    trace=Traces().received(None),
 )
 
 
@@ -45,13 +47,21 @@ async def test_a_bug_is_a_server_fail_that_the_log_explains(
     """C-27: and the calls after it go on."""
     registry = registry_of(METHODS, [Method(name="Bug/get", capability=CORE, handle=_bug)])
     capabilities = Capabilities([core_capability(CoreLimits())])
-    processor = Processor(registry, capabilities, CoreLimits(), Metrics())
+    processor = Processor(
+        registry,
+        capabilities,
+        CoreLimits(),
+        clock=SystemClock(),
+        metrics=Metrics(),
+        traces=Traces(),
+    )
     request = request_from_json(
         {"using": [CORE], "methodCalls": [["Bug/get", {}, "0"], ["Core/echo", {}, "1"]]}
     )
     with caplog.at_level(logging.ERROR):
-        response = await processor.process(request, CALLER, datetime.now(UTC))
-    failed, echoed = response.method_responses
+        processed = await processor.process(request, CALLER, datetime.now(UTC))
+    failed, echoed = processed.response.method_responses
+    assert processed.calls == ["Bug/get serverFail", "Core/echo"]
     assert (failed.name, failed.arguments["type"]) == ("error", "serverFail")
     assert "secret" not in str(failed.arguments)
     [record] = [item for item in caplog.records if item.message == "method_failed"]

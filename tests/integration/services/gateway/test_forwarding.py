@@ -9,6 +9,7 @@ import pytest
 from services.gateway.forwarding import Forwarding
 from services.gateway.websocket_messages import MessageError, RequestMessage
 from shared.bus.connection import open_bus
+from shared.runtime.traces import Traces
 from shared.store.migrate import migrate
 from tests.support.dispatcher import JmapClient
 from tests.support.eventually import eventually
@@ -113,7 +114,7 @@ async def test_without_a_dispatcher_it_is_told_at_once(fresh_nats: NatsServer) -
     async with open_bus(fresh_nats.url, name="test") as bus:
         start = time.monotonic()
         with pytest.raises(MessageError) as failed:
-            await Forwarding(bus)(credential_of("anna"), RequestMessage("R1", b"{}"))
+            await Forwarding(bus, Traces())(credential_of("anna"), RequestMessage("R1", b"{}"))
 
     assert time.monotonic() - start < 2
     assert failed.value.type == "urn:ietf:params:jmap:error:serverUnavailable"
@@ -124,7 +125,7 @@ async def test_what_nats_would_not_carry_is_refused_with_the_limit(fresh_nats: N
     body = b'{"text":"' + b"x" * (17 << 20) + b'"}'
     async with open_bus(fresh_nats.url, name="test") as bus:
         with pytest.raises(MessageError) as failed:
-            await Forwarding(bus)(credential_of("anna"), RequestMessage("R1", body))
+            await Forwarding(bus, Traces())(credential_of("anna"), RequestMessage("R1", body))
 
     assert failed.value.limit == "maxSizeRequest"
 

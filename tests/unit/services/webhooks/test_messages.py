@@ -122,3 +122,14 @@ def test_a_message_is_held_as_long_as_its_subscription_lives(left: timedelta, se
 def test_a_ttl_is_one_of_rfc_8030(ends_at: datetime, now: datetime) -> None:
     """P-17: 0 to 2^31."""
     assert 0 <= ttl_seconds(ends_at, now) < 2**31
+
+
+def test_a_traceparent_is_told_to_who_reads_the_message_alone() -> None:
+    """A push service could tell by it which devices of different users belong together."""
+    options = PushOptions(ttl_seconds=1, traceparent="00-a-b-01")
+    clear, encrypted = (
+        push_request(PAYLOAD, target, options, signer=SIGNER, now=NOW)
+        for target in (IN_CLEAR, ENCRYPTED)
+    )
+    assert clear.headers["traceparent"] == "00-a-b-01"
+    assert "traceparent" not in encrypted.headers

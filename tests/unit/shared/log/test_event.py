@@ -127,3 +127,29 @@ def _append_all(
             for type_name, state in event.changed.items():
                 told.setdefault(type_name, []).append(state.order)
     return previous, told
+
+
+def trace(number: int, flags: str = "01") -> str:
+    return f"00-{number:032x}-{number:016x}-{flags}"
+
+
+def test_an_event_of_several_mutations_has_the_last_cause_and_links_to_the_others_traces() -> None:
+    """Those that somebody looks at."""
+    first = Cause(method="a", traceparent=trace(1))
+    second = Cause(method="b", traceparent=trace(2, "00"))
+    third = Cause(method="c", traceparent=trace(3))
+
+    assert second.after(first) == Cause(method="b", traceparent=trace(2, "00"), links=(trace(1),))
+    assert third.after(second) is third
+    assert third.after(Cause(method="none")) is third
+    assert third.after(second.after(first)).links == (trace(1),)
+    assert second.after(third.after(first)).links == (trace(1), trace(3))
+
+
+def test_the_links_of_a_cause_are_bounded() -> None:
+    cause = Cause(traceparent=trace(1))
+    for number in range(2, 30):
+        cause = Cause(traceparent=trace(number)).after(cause)
+    assert cause.links == tuple(trace(number) for number in range(21, 29))
+    event = Event(changed={"Email": OrderedState("s1", 1)}, unchanged={}, at=AT, cause=cause)
+    assert decode_event(encode_event(event)) == event

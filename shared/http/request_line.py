@@ -1,0 +1,46 @@
+"""The canonical log line of a request: one each, when it was answered, whichever way it came.
+
+Probes (`/health/…`, `/metrics`) have none: they say every few seconds that nothing happened.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Literal
+
+from shared.runtime.trace_context import TraceContext
+from shared.store.credentials import Credential
+
+_log = logging.getLogger(__name__)
+
+Transport = Literal["http", "websocket", "nats"]
+
+
+def log_request(
+    transport: Transport,
+    route: str,
+    status: int,
+    seconds: float,
+    *,
+    trace: TraceContext,
+    facts: Mapping[str, object],
+) -> None:
+    """`route` is a template, or a subject of NATS; never a path, which may hold an id or a ticket.
+
+    `facts` are `asker_facts` and what else there is; the caller has set the `request_id`.
+    """
+    if _log.isEnabledFor(logging.INFO):
+        _log.info(
+            "request",
+            extra={
+                "transport": transport,
+                "route": route,
+                "status": status,
+                "milliseconds": round(seconds * 1000, 3),
+                "trace_id": trace.trace_id,
+                **facts,
+            },
+        )
+
+
+def asker_facts(credential: Credential) -> dict[str, object]:
+    return {"user": credential.user_id, "credential": credential.id}
