@@ -91,7 +91,8 @@ def subscription_show(context: typer.Context, subscription_id: Id, *, json: Json
         if json:
             typer.echo(msgspec.json.encode({**facts, "lastAttempts": told}))
             return
-        shown = {name: "-" if value is None else str(value) for name, value in facts.items()}
+        types = "all" if lane.types is None else ", ".join(lane.types) or "none"
+        shown = {name: _text(value) for name, value in facts.items()} | {"types": types}
         show(shown, as_json=False, title=f"Subscription {subscription_id}")
         columns = ("At", "Kind", "Outcome", "Status", "ms", "Up to", "Answer")
         show_table(
@@ -111,6 +112,16 @@ def subscription_show(context: typer.Context, subscription_id: Id, *, json: Json
         )
 
     on_database(context, work)
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)
 
 
 @subscription.command("pause")

@@ -1,6 +1,7 @@
 """A webhook from the outside: made over JMAP, looked at and cured by the command line."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,6 +100,8 @@ def test_people_get_tables(up: Up, sink: WebhookSink) -> None:
 
     assert "Behind since" in listed.stdout
     assert subscription in shown.stdout
+    assert re.search("types +all", shown.stdout)
+    assert re.search("isEncrypted +no", shown.stdout)
 
 
 def _probed(up: Up, subscription: str) -> bool:

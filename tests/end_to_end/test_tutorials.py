@@ -18,7 +18,7 @@ LEFT_OUT = {
     "make run": "is running already, on a port of the test's",
 }
 # The only words that are changed: ports, which may be taken.
-PORTS = ("8080", "8765")
+PORTS = ("8080", "8765", "9000")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def up(checkout: Path, ports: dict[str, str]) -> Iterator[Up]:
         up.close()
 
 
-@pytest.mark.parametrize("name", ["client"])
+@pytest.mark.parametrize("name", ["client", "webhooks"])
 def test_a_stranger_can_follow_it_word_by_word(
     name: str, up: Up, checkout: Path, ports: dict[str, str], tmp_path: Path
 ) -> None:
