@@ -69,6 +69,7 @@ PURE_MODULES := \
   services/gateway/frames.py \
   services/gateway/push_connection.py \
   services/gateway/record.py \
+  services/gateway/watches.py \
   services/gateway/websocket_messages.py \
   services/webhooks/answers.py \
   services/webhooks/breaker.py \

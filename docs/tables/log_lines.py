@@ -67,6 +67,7 @@ LINES: Mapping[str, str] = {
     "sweep_failed": "PostgreSQL did not say who lost a token or a grant; it is asked again.",
     "vapid_key_not_read": "The session has an older VAPID key for now.",
     "vapid_keys_destroyed": "Old keys, and the subscriptions made under them, are gone.",
+    "watch_ended": "Whoever watched connections, `by`, has gone without saying so.",
     "webhook_claim_failed": "PostgreSQL did not give lanes to a worker; it asks again.",
     "webhook_consumer_made": "The log's consumer for webhooks is new: all lanes are looked at.",
     "webhook_gone": "An endpoint answered 404 or 410: its subscription was erased.",

@@ -57,7 +57,7 @@ def shown_facts(one: ConnectionDetails, now: datetime) -> Mapping[str, str]:
         "From": one.address or "-",
         "Opened": f"{one.opened_at}, {age(one.opened_at, now)} ago",
         "Ended": _ending(one, now),
-        "Types": "all" if one.types is None else ", ".join(one.types) or "none",
+        "Types": _types(one),
         "Options": _options(one),
         "Joined": _joining(one),
         "Accounts": _accounts(one),
@@ -136,6 +136,13 @@ def _ending(one: ConnectionDetails, now: datetime) -> str:
         return ""
     by = "" if one.ended_by is None else f" {one.ended_by}"
     return f"{one.ended_at}, {age(one.ended_at, now)} ago: {one.end_reason}{by}"
+
+
+def _types(one: ConnectionDetails) -> str:
+    if one.types is None:
+        return "all"
+    more = one.type_count - len(one.types)
+    return (", ".join(one.types) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def _options(one: ConnectionDetails) -> str:

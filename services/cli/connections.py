@@ -1,5 +1,6 @@
 """`tidings connection`: who is connected, and what was sent to whom (docs/adr/0017)."""
 
+from contextlib import suppress
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -14,15 +15,19 @@ from services.cli.connection_words import (
     moment_row,
     shown_facts,
 )
-from services.cli.on_database import Json
+from services.cli.event_lines import ReaderGoneError
+from services.cli.on_database import Json, RefusedError
 from services.cli.on_gateways import on_gateways
 from services.cli.output import show, show_table
+from services.cli.watched_lines import warn_of_silent, write_watched
 from shared.operate.connections import ConnectionFilter, Transport
-from shared.operate.gateways import Gateways
+from shared.operate.gateways import Effect, Gateways
 from shared.runtime.clock import SystemClock
+from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 
 connection = typer.Typer(help="Connected clients: SSE and WebSocket.", no_args_is_help=True)
 Id: TypeAlias = Annotated[str, typer.Argument(metavar="ID")]
+MaybeId: TypeAlias = Annotated[str | None, typer.Argument(metavar="[ID]")]
 User: TypeAlias = Annotated[
     str | None, typer.Option(help="Of this user, by id or name.", metavar="USER")
 ]
@@ -74,7 +79,7 @@ def connection_list(  # noqa: PLR0913 - an option each
             typer.echo(f"There are more than {count}: give --count, or say which ones.")
         for gateway in listing.gateways:
             typer.echo(gateway_line(gateway, now))
-        _warn_of_silent(listing.silent)
+        warn_of_silent(listing.silent)
 
     on_gateways(context, work)
 
@@ -97,8 +102,70 @@ def connection_show(context: typer.Context, connection_id: Id, *, json: Json = F
     on_gateways(context, work)
 
 
-def _warn_of_silent(silent: tuple[str, ...]) -> None:
-    for gateway in silent:
-        typer.echo(
-            f"tidings: gateway {gateway} did not answer: it hangs, or has just died.", err=True
-        )
+@connection.command("tail")
+def connection_tail(
+    context: typer.Context,
+    connection_id: MaybeId = None,
+    *,
+    user: User = None,
+    json: Json = False,
+) -> None:
+    """Follow live what is sent on one connection, or on all of a user, also on those that come."""
+
+    async def work(gateways: Gateways) -> None:
+        wanted = _one_or_user(connection_id, user)
+        if connection_id is not None and (await gateways.show(connection_id)).ended_at is not None:
+            raise RefusedError(f"connection {connection_id} has ended: see `connection show`.")
+        with suppress(CutShortError, ReaderGoneError):
+            async with cut_short_by(draining_on_signals()), gateways.watching(wanted) as watching:
+                await write_watched(watching, as_json=json, until_end_of=connection_id)
+
+    on_gateways(context, work)
+
+
+@connection.command("close")
+def connection_close(
+    context: typer.Context,
+    connection_id: MaybeId = None,
+    *,
+    user: User = None,
+    reason: Annotated[str, typer.Option(help="For the logs.", metavar="TEXT")] = "",
+    json: Json = False,
+) -> None:
+    """Close one connection, or all of a user. Clients come back: revoke a token to keep one out."""
+
+    async def work(gateways: Gateways) -> None:
+        wanted = _one_or_user(connection_id, user)
+        _tell_effect(await gateways.close(wanted, reason=reason), "closed", as_json=json)
+
+    on_gateways(context, work)
+
+
+@connection.command("resync")
+def connection_resync(
+    context: typer.Context, connection_id: MaybeId = None, *, user: User = None, json: Json = False
+) -> None:
+    """Tell one connection, or all of a user, the newest state of everything, as if it were new."""
+
+    async def work(gateways: Gateways) -> None:
+        wanted = _one_or_user(connection_id, user)
+        _tell_effect(await gateways.resync(wanted), "resynchronised", as_json=json)
+
+    on_gateways(context, work)
+
+
+def _one_or_user(connection_id: str | None, user: str | None) -> ConnectionFilter:
+    """Never everything: a slip of the hand must not close all streams."""
+    if (connection_id is None) == (user is None):
+        raise RefusedError("give the ID of a connection, or --user.")
+    return ConnectionFilter(connection=connection_id, user=user)
+
+
+def _tell_effect(effect: Effect, done: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode(effect))
+    elif effect.count:
+        typer.echo(f"{effect.count} {done}: {', '.join(effect.connections)}")
+    warn_of_silent(effect.silent)
+    if not effect.count:
+        raise RefusedError(f"no connection was {done}: none that is open was meant.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from services.cli.output import plain
 from shared.log.cursor import Cursor, encode_cursor
 from shared.log.event import Cause, StoredEvent
 from shared.runtime.clock import Clock
@@ -52,20 +53,13 @@ def json_line(line: object) -> bytes:
 
 
 def text_line(line: EventLine) -> bytes:
-    """Nothing in it can speak to the terminal."""
     changed = " ".join(f"{name}={state}" for name, state in line.changed.items())
     changed = "removed" if line.removed else changed
     cause = " ".join(
         part for part in (line.cause.method, line.cause.principal, line.cause.request_id) if part
     )
     columns = (f"{line.at:24}", f"{line.account:{_ACCOUNT_WIDTH}}", f"{changed:40}", f"{cause:40}")
-    return (_plain("  ".join((*columns, line.cursor))) + "\n").encode("utf-8", "replace")
-
-
-def _plain(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else "�" for character in text)
+    return (plain("  ".join((*columns, line.cursor))) + "\n").encode("utf-8", "replace")
 
 
 class EventWriter:

@@ -16,8 +16,10 @@ from shared.operate.gateways import (
     RefusedByGatewayError,
     UnknownConnectionError,
 )
+from shared.store.people import UnknownNameError
 
 _CONNECT_SECONDS = 5.0
+_REFUSALS = (NoGatewayError, RefusedByGatewayError, UnknownConnectionError, UnknownNameError)
 
 
 def on_gateways(context: typer.Context, work: Callable[[Gateways], Awaitable[None]]) -> None:
@@ -32,7 +34,7 @@ async def _with_gateways(
     async with open_bus(nats_url, name="cli", connect_seconds=_CONNECT_SECONDS) as bus:
         try:
             await work(Gateways(bus, by=_who()))
-        except (NoGatewayError, RefusedByGatewayError, UnknownConnectionError) as error:
+        except _REFUSALS as error:
             raise RefusedError(f"{error}.") from error
         except BusUnavailableError as error:
             raise RefusedError(f"NATS cannot be reached: {error}.") from error

@@ -16,6 +16,8 @@ from services.gateway.facts import Wall, details_of, facts_of, matches
 from services.gateway.push_connection import EndReason
 from services.gateway.record import ConnectionRecord
 from services.gateway.roll_call import RollCall
+from services.gateway.watches import TooManyWatchesError
+from services.gateway.watching import Watching
 from shared.bus.connection import Bus, BusUnavailableError
 from shared.operate.connections import (
     ANSWER_CONNECTIONS,
@@ -35,6 +37,7 @@ from shared.operate.connections import (
     Shown,
     Unwatch,
     WatchConnections,
+    Watched,
     decode_question,
     encode_answer,
 )
@@ -66,6 +69,7 @@ class Asked:
         self._clock = clock
         self._started_at = utc_text(clock.now())
         self._roll_call = RollCall(bus, connections.gateway_id, now=clock.monotonic)
+        self._watching = Watching(bus, connections, clock)
         self._under_way = 0
 
     async def run(self) -> None:
@@ -80,6 +84,7 @@ class Asked:
                     await self._send(message.reply, self._refusal("too much is asked at once"))
 
             tasks.create_task(self._roll_call.run(), name="roll_call")
+            tasks.create_task(self._watching.run(), name="watching")
             async with self._bus.listening(ASK_SUBJECT, take):
                 await asyncio.Event().wait()
 
@@ -91,7 +96,7 @@ class Asked:
                 _log.warning("question_unreadable", extra={"error": str(error)})
                 await self._send(message.reply, self._refusal("the question cannot be read"))
                 return
-            async for answer in self._answers(question):
+            async for answer in self._answers(question, message.reply):
                 await self._send(message.reply, answer)
         except Exception:  # noqa: BLE001  a bug must not end the connections
             _log.exception("question_failed")
@@ -99,12 +104,15 @@ class Asked:
             self._under_way -= 1
 
     async def _send(self, inbox: str, answer: Answer) -> None:
+        body = encode_answer(answer)
+        if len(body) > self._bus.client.max_payload:
+            body = encode_answer(self._refusal("the answer is larger than NATS passes on"))
         try:
-            await self._bus.publish(inbox, encode_answer(answer))
+            await self._bus.publish(inbox, body)
         except BusUnavailableError as error:
             _log.info("answer_not_sent", extra={"error": repr(error)})
 
-    async def _answers(self, question: Question) -> AsyncIterator[Answer]:
+    async def _answers(self, question: Question, inbox: str) -> AsyncIterator[Answer]:
         match question:
             case ListConnections():
                 async for page in self._pages(question):
@@ -115,8 +123,10 @@ class Asked:
                 yield await self._close(question)
             case ResyncConnections():
                 yield await self._resync(question)
-            case WatchConnections() | Unwatch():
-                yield self._refusal("this gateway cannot be watched")
+            case WatchConnections():
+                yield await self._watch(question, inbox)
+            case Unwatch():
+                self._connections.watches.end(question.watch)
             case _:
                 assert_never(question)
 
@@ -151,7 +161,9 @@ class Asked:
             return self._refusal("it was not said which connections to close")
         channels = await self._meant(question.filter)
         for channel in channels:
-            channel.record.ended_by = question.by
+            channel.record.ended_by = question.by + (
+                f" ({question.reason})" if question.reason else ""
+            )
             channel.end(EndReason.OPERATOR)
         done = self._done(channels)
         if done.count:
@@ -179,6 +191,18 @@ class Asked:
                 extra={"by": question.by, "count": done.count, "connections": done.connections},
             )
         return done
+
+    async def _watch(self, question: WatchConnections, inbox: str) -> Watched | Refused:
+        """Every renewal looks again at who is meant, and is answered, so that silence is heard."""
+        if question.filter == _EVERYTHING:
+            return self._refusal("it was not said which connections to watch")
+        try:
+            watch = self._watching.renew(question, inbox)
+        except TooManyWatchesError:
+            return self._refusal("too many operators watch already")
+        async for record, _ in self._found(question.filter, ended=False):
+            self._connections.watches.watch(watch, record)
+        return self._watching.news(watch)
 
     async def _meant(self, wanted: ConnectionFilter) -> list[PushChannel]:
         """Those that are still open once all were looked at."""
@@ -227,7 +251,7 @@ class Asked:
             connections={kind: count for kind, count in connections.open.items() if count},
             users=connections.user_count,
             ended_kept=len(connections.ended_lately),
-            watches=0,
+            watches=len(connections.watches),
             cursor=connections.cursor,
             is_live=self._health.is_live,
             is_draining=self._health.is_draining,

@@ -15,6 +15,7 @@ from services.gateway.ended import ENDED_KEPT, EndedConnections
 from services.gateway.push_connection import Change, EndReason
 from services.gateway.record import FRAMES_KEPT, ConnectionRecord, FrameRing, Joining, Note, Ring
 from services.gateway.samples import new_samples
+from services.gateway.watches import Watches
 from shared.log.appender import LogUnavailableError
 from shared.store.pool import POSTGRES_AWAY
 
@@ -71,6 +72,7 @@ class Connections:
         self.now = now
         self.gateway_id = new_gateway_id()
         self.ended_lately = EndedConnections(ended_kept)
+        self.watches = Watches(self.gateway_id, self.ring)
         self.open: Counter[str] = Counter()  # by kind
         self.ended: Counter[tuple[str, str]] = Counter()  # by kind and reason
         self.joined: Counter[str] = Counter()  # by outcome
@@ -127,6 +129,8 @@ class Connections:
         self._channels[channel.record.number] = channel
         self._by_user.setdefault(channel.holder.user_id, set()).add(channel)
         self.open[channel.kind] += 1
+        if self.watches:
+            self.watches.opened(channel.record)
 
     def discard(self, channel: PushChannel) -> None:
         """It has ended; harmless to say twice."""
@@ -171,10 +175,12 @@ class Connections:
         channel.record.is_listening = True
         self.joined[joined.outcome] += 1
         missed = channel.push.catch_up(joined.changed, joined.cursor)
+        note = Note(self.now(), "joined", cursor, states=missed, detail=joined.outcome)
         if channel.record.joining is None:
-            channel.record.joining = Joining(self.now(), cursor, joined.outcome, missed)
+            channel.record.joining = Joining(note.at, cursor, joined.outcome, missed)
+            channel.record.tell(note)
         else:
-            channel.note(Note(self.now(), "joined", cursor, states=missed, detail=joined.outcome))
+            channel.note(note)
         if cursor is not None:
             self.replayed_states.append(missed)
 
@@ -268,7 +274,7 @@ class Connections:
         """Of one that ended: for operators who ask soon, and in the logs for the others."""
         record.ended_at = now = self.now()
         self.ended_lately.add(record, now)
-        record.tell(Note(now, "ended", detail=record.push.end_reason))
+        self.watches.ended(record, Note(now, "ended", detail=record.push.end_reason))
         push = record.push
         _log.info(
             "connection_ended",

@@ -44,7 +44,7 @@ class EventSourceChannel(PushChannel):
 
     def end_frame(self, reason: EndReason) -> bytes:
         line = b""
-        if reason in (EndReason.DRAINING, EndReason.LOST):
+        if reason in (EndReason.DRAINING, EndReason.LOST, EndReason.OPERATOR):
             line = self._coded(retry_line(random.randint(*RETRY_MILLISECONDS)))  # noqa: S311
         return line + LAST_CHUNK if self.is_chunked else line
 

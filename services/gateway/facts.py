@@ -11,6 +11,8 @@ from services.gateway.frames import state_change_in
 from services.gateway.record import ConnectionRecord, Entry, Frame
 from shared.operate.connections import (
     ACCOUNTS_SHOWN_MAX,
+    PENDING_SHOWN_MAX,
+    TYPES_SHOWN_MAX,
     ConnectionDetails,
     ConnectionFacts,
     ConnectionFilter,
@@ -50,7 +52,7 @@ def matches(record: ConnectionRecord, wanted: ConnectionFilter, gateway_id: str)
 def facts_of(
     record: ConnectionRecord, gateway_id: str, wall: Wall, *, unsent_octets: int = 0
 ) -> ConnectionFacts:
-    push, newest = record.push, record.newest
+    push, newest, types = record.push, record.newest, record.push.options.types
     stalled_since = _stalled_since(record)
     return ConnectionFacts(
         id=connection_id(gateway_id, record.number),
@@ -63,7 +65,8 @@ def facts_of(
         opened_at=wall.text(record.opened_at),
         ended_at=wall.text_or_none(record.ended_at),
         end_reason=push.end_reason,
-        types=None if push.options.types is None else tuple(sorted(push.options.types)),
+        types=None if types is None else tuple(sorted(types)[:TYPES_SHOWN_MAX]),
+        type_count=0 if types is None else len(types),
         is_listening=record.is_listening and record.ended_at is None,
         account_count=len(record.account_ids),
         messages=record.messages,
@@ -151,4 +154,12 @@ def _pending_because(record: ConnectionRecord) -> str | None:
 
 
 def _first(pending: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    return {account_id: dict(pending[account_id]) for account_id in islice(pending, 20)}
+    states = (
+        (account_id, name, state)
+        for account_id, changed in pending.items()
+        for name, state in changed.items()
+    )
+    first: dict[str, dict[str, str]] = {}
+    for account_id, name, state in islice(states, PENDING_SHOWN_MAX):
+        first.setdefault(account_id, {})[name] = state
+    return first

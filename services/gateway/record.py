@@ -5,7 +5,6 @@ connections that got it, so an entry costs a pointer, unless nobody else was tol
 """
 
 from collections import deque
-from itertools import islice
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -13,7 +12,6 @@ import msgspec
 from services.gateway.push_connection import PushConnection, PushMessage
 
 FRAME_OCTETS_MAX = 1024  # of a larger one only the first states are kept
-_STATES_KEPT = 5
 FRAMES_KEPT = 32  # of a connection
 
 
@@ -170,11 +168,15 @@ class ConnectionRecord:
 def kept_part(message: PushMessage) -> PushMessage:
     """The first states of a message that is too large to be kept."""
     kept: dict[str, dict[str, str]] = {}
+    octets = 0
     states = (
         (account_id, name, state)
         for account_id, changed in message.changed.items()
         for name, state in changed.items()
     )
-    for account_id, name, state in islice(states, _STATES_KEPT):
+    for account_id, name, state in states:
+        octets += len(account_id) + len(name) + len(state)
+        if octets > FRAME_OCTETS_MAX // 2:
+            break
         kept.setdefault(account_id, {})[name] = state
     return PushMessage(kept, message.cursor)

@@ -17,6 +17,7 @@ from services.gateway.channel import PushChannel, close_in_time
 from services.gateway.connections import Connections
 from services.gateway.frames import push_messages, text_frame
 from services.gateway.push_connection import EndReason, PushConnection, PushMessage, PushOptions
+from services.gateway.record import Note
 from services.gateway.websocket_messages import (
     LIMIT,
     SERVER_FAIL,
@@ -37,9 +38,15 @@ _PING_FRAME = b"\x89\x00"
 _CLOSE_CODES = {
     EndReason.LIFETIME: CloseCode.SERVICE_RESTART,
     EndReason.REVOKED: CloseCode.POLICY_VIOLATION,  # RFC 8887 section 4.1
+    EndReason.OPERATOR: CloseCode.SERVICE_RESTART,
     EndReason.LOST: CloseCode.TRY_AGAIN_LATER,
     EndReason.DRAINING: CloseCode.SERVICE_RESTART,
 }
+
+
+_REQUEST_ID_SHOWN = 64
+_TYPES_SHOWN = 20
+_CHARACTERS_SHOWN = 200
 
 
 class Answer(Protocol):
@@ -56,6 +63,13 @@ class WebSocketOptions(msgspec.Struct, frozen=True, kw_only=True):
     push: PushOptions  # before the client asks for more
     message_bytes_max: int
     requests_at_once_max: int
+
+
+def _in_words(types: frozenset[str] | None) -> str:
+    if types is None:
+        return "all types"
+    more = f" and {len(types) - _TYPES_SHOWN} more" if len(types) > _TYPES_SHOWN else ""
+    return ", ".join(sorted(types)[:_TYPES_SHOWN])[:_CHARACTERS_SHOWN] + more
 
 
 class _Framing(Framing):
@@ -185,7 +199,8 @@ class WebSocketChannel(PushChannel):
             case Opcode.BINARY:
                 self._framing.fail(CloseCode.UNSUPPORTED_DATA, "JMAP is text")
             case Opcode.PONG if self._pinged_at is not None:
-                self.switchboard.ping_seconds.append(self.switchboard.now() - self._pinged_at)
+                self.record.ping_seconds = self.switchboard.now() - self._pinged_at
+                self.switchboard.ping_seconds.append(self.record.ping_seconds)
                 self._pinged_at = None
             case _:
                 pass  # the framing answers control frames
@@ -214,6 +229,7 @@ class WebSocketChannel(PushChannel):
                 case PushEnable():
                     self._enable(message)
                 case PushDisable():
+                    self.note(Note(self.switchboard.now(), "asked", detail="no pushes"))
                     self._ask_for(NOTHING)
                     self.is_listening = False
                     self.switchboard.rejoin_soon(self)
@@ -245,9 +261,21 @@ class WebSocketChannel(PushChannel):
         finally:
             self._requests -= 1
         self._send(body)
+        self._note_response(request.id, body)
+
+    def _note_response(self, request_id: str | None, body: bytes) -> None:
+        """That there was one, never what it says."""
+        if self.record.ring is None:
+            self.record.ring = self.switchboard.ring()
+        name = "" if request_id is None else "request " + request_id[:_REQUEST_ID_SHOWN]
+        note = Note(self.switchboard.now(), "responses", octets=len(body), detail=name or None)
+        self.record.ring.add_up(note)
 
     def _enable(self, asked: PushEnable) -> None:
         """Replaces what was asked before; without a cursor it goes on, or starts from now."""
+        self.note(
+            Note(self.switchboard.now(), "asked", asked.cursor, detail=_in_words(asked.types))
+        )
         if asked.cursor is not None:
             self._asked_cursor = asked.cursor
         elif not self.is_listening:

@@ -12,8 +12,11 @@ from msgspec import Meta
 ASK_SUBJECT = "tidings.gateways.ask"
 HERE_SUBJECT = "tidings.gateways.here"  # on which gateways tell each other that they are there
 ANSWER_CONNECTIONS = 100  # of a page: about 60 kB
-ACCOUNTS_SHOWN_MAX = 100  # of one connection, and of what is pending for it
-WATCHED_AT_ONCE_MAX = 500  # moments in one message to a watcher
+# So that an answer is smaller than a message of NATS may be, whatever clients do.
+ACCOUNTS_SHOWN_MAX = 100  # of one connection
+PENDING_SHOWN_MAX = 100  # states
+TYPES_SHOWN_MAX = 20
+WATCHED_AT_ONCE_MAX = 200  # moments in one message to a watcher
 
 Transport: TypeAlias = Literal["sse", "websocket"]
 Words: TypeAlias = Annotated[str, Meta(max_length=200)]  # of an operator, for the logs
@@ -144,7 +147,8 @@ class ConnectionFacts(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     opened_at: str
     ended_at: str | None
     end_reason: str | None
-    types: tuple[str, ...] | None  # asked for; null: all
+    types: tuple[str, ...] | None  # the first of those that it asked for; null: all
+    type_count: int  # of those that it asked for
     is_listening: bool  # false: a WebSocket that did not enable push, or has ended
     account_count: int  # that it listens to
     messages: int  # StateChanges sent

@@ -39,14 +39,22 @@ from shared.operate.connections import (
     gateway_of,
 )
 
-ANSWER_SECONDS_MAX = 2.0  # without any answer
-GATHER_SECONDS_MAX = 30.0
-LEASE_SECONDS = 15.0
-RENEWAL_SECONDS = 5.0
-SILENT_SECONDS = 12.0  # a watched gateway that said nothing for so long
 _WAITING_MAX = 1024  # messages that came and were not read yet
 
 T = TypeVar("T", Page, Shown, Done)
+
+
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long gateways are waited for."""
+
+    answer_seconds_max: float = 2.0  # without any answer
+    gather_seconds_max: float = 30.0  # for all of them
+    lease_seconds: float = 15.0  # after which a gateway forgets who watches
+    renewal_seconds: float = 5.0
+    silent_seconds: float = 12.0  # a watched gateway that says nothing for so long is told of
+
+
+PATIENT = Waits()
 
 
 class UnknownConnectionError(LookupError):
@@ -91,7 +99,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway that is watched has said nothing for SILENT_SECONDS."""
+    """A gateway that is watched has said nothing for too long."""
 
     gateway: str
 
@@ -99,12 +107,10 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
 class Gateways:
     """Ask with it. `by` is who asks, for the logs of the gateways."""
 
-    def __init__(
-        self, bus: Bus, *, by: str, answer_seconds_max: float = ANSWER_SECONDS_MAX
-    ) -> None:
+    def __init__(self, bus: Bus, *, by: str, waits: Waits = PATIENT) -> None:
         self._bus = bus
         self._by = by[:200]
-        self._answer_seconds_max = answer_seconds_max
+        self._waits = waits
 
     async def find(
         self, wanted: ConnectionFilter, *, count: int = 100, ended: bool = False
@@ -159,9 +165,9 @@ class Gateways:
                 watch=secrets.token_urlsafe(12),
                 filter=wanted,
                 by=self._by,
-                lease_seconds=LEASE_SECONDS,
+                lease_seconds=self._waits.lease_seconds,
             )
-            watching = Watching(answers, watch)
+            watching = Watching(answers, watch, self._waits)
             await watching.renew()
             try:
                 yield watching
@@ -193,9 +199,9 @@ class Gateways:
         async with _answers_to(self._bus) as answers:
             await answers.ask(question)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GATHER_SECONDS_MAX):
+                async with asyncio.timeout(self._waits.gather_seconds_max):
                     while not gathered.is_all:
-                        async with asyncio.timeout(self._answer_seconds_max):
+                        async with asyncio.timeout(self._waits.answer_seconds_max):
                             gathered.add(await answers.next())
         if not gathered.answers:
             raise NoGatewayError
@@ -271,11 +277,12 @@ async def _answers_to(bus: Bus) -> AsyncIterator[_Answers]:
 class Watching:
     """Iterate over it. The lease is renewed while somebody does."""
 
-    def __init__(self, answers: _Answers, watch: WatchConnections) -> None:
+    def __init__(self, answers: _Answers, watch: WatchConnections, waits: Waits) -> None:
+        self._waits = waits
         self._answers = answers
         self._watch = watch
         self._loop = asyncio.get_running_loop()
-        self._renewed_at = 0.0
+        self._renewal_at = 0.0
         self._heard_at: dict[str, float] = {}  # gateway -> when
         self._numbers: dict[str, int] = {}  # gateway -> of its last message
         self.lost_messages = 0
@@ -289,7 +296,7 @@ class Watching:
             if (silent := self._silent()) is not None:
                 return silent
             try:
-                async with asyncio.timeout_at(self._renewed_at + RENEWAL_SECONDS):
+                async with asyncio.timeout_at(self._renewal_at):
                     answer = await self._answers.next()
             except (TimeoutError, NoGatewayError):
                 await self._wait_and_renew()
@@ -301,12 +308,12 @@ class Watching:
                 return answer
 
     async def renew(self) -> None:
-        self._renewed_at = self._loop.time()
+        self._renewal_at = self._loop.time() + self._waits.renewal_seconds
         with contextlib.suppress(BusUnavailableError):  # it reconnects by itself
             await self._answers.ask(self._watch)
 
     async def _wait_and_renew(self) -> None:
-        await asyncio.sleep(self._renewed_at + RENEWAL_SECONDS - self._loop.time())
+        await asyncio.sleep(self._renewal_at - self._loop.time())
         await self.renew()
 
     def _count(self, answer: Watched) -> None:
@@ -317,7 +324,7 @@ class Watching:
         self._heard_at[answer.gateway] = self._loop.time()
 
     def _silent(self) -> Silence | None:
-        late = self._loop.time() - SILENT_SECONDS
+        late = self._loop.time() - self._waits.silent_seconds
         for gateway, heard_at in self._heard_at.items():
             if heard_at < late:
                 del self._heard_at[gateway]

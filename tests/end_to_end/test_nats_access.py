@@ -20,6 +20,8 @@ from services.cli.embedded.ports import free_port
 from shared.bus.connection import open_bus
 from shared.bus.jetstream import JetStream
 from shared.log.subjects import STREAM, subject_of
+from shared.operate.connections import ConnectionFilter, Watched
+from shared.operate.gateways import Gateways
 from shared.runtime.nats_files import NATS_FILES
 from shared.store.credentials import issue_token
 from shared.store.people import add_user
@@ -39,6 +41,7 @@ from tests.support.wire import EventSourceClient
 pytestmark = pytest.mark.end_to_end
 
 _KINDS = ("dispatcher", "gateway", "webhooks")
+_EVENT_SOURCE = "/jmap/eventsource?types=*&closeafter=no&ping=0"
 _REFUSED_SECONDS = 5.0
 _CONSUMER = {"name": "thief", "ack_policy": "none", "deliver_policy": "all"}
 
@@ -272,6 +275,56 @@ async def test_an_appender_can_only_ask_for_an_append(deployed: Deployed) -> Non
             await spy.client.subscribe(subject)
             assert await spy.is_refused("subscription", subject)
     await client.http.aclose()
+
+
+@pytest.mark.parametrize("user", ["operator", "console"])
+async def test_operators_ask_the_gateways_and_follow_what_they_send(
+    deployed: Deployed, user: str
+) -> None:
+    client = await deployed.client(f"erin-{user}")
+    authorization = f"Authorization: Bearer {client.token}"
+    wanted = ConnectionFilter(user=f"erin-{user}")
+    async with open_bus(deployed.secrets.nats_url(user), name="test") as bus:
+        operator = Gateways(bus, by=user)
+        async with (
+            await EventSourceClient.get(
+                deployed.ports["gateway"], _EVENT_SOURCE, authorization
+            ) as stream,
+            operator.watching(wanted) as watching,
+        ):
+            begun = await anext(watching)
+            assert isinstance(begun, Watched)
+            assert begun.connections == 1
+            for _ in range(30):  # more messages than questions
+                await client.add_card(name={"full": "Erin"})
+                assert (await stream.state())[1].keys() == {client.account_id}
+                while not isinstance(told := await anext(watching), Watched) or not told.moments:
+                    pass
+            [facts] = (await operator.find(wanted)).connections
+            assert (await operator.show(facts.id)).messages == facts.messages > 0
+            assert (await operator.close(wanted)).connections == (facts.id,)
+            assert (await stream.body()).endswith(b"0\r\n\r\n")
+    assert not deployed.violations()
+    await client.http.aclose()
+
+
+@pytest.mark.parametrize("user", ["webhooks", "appender", "methods", "dispatcher", "gateway"])
+async def test_no_other_may_ask_about_connections_or_close_them(
+    deployed: Deployed, user: str
+) -> None:
+    async with spying(deployed, user) as spy:
+        body = b'{"ask":"close","filter":{"transport":"sse"},"by":"me"}'
+        await spy.client.publish("tidings.gateways.ask", body, reply=f"_INBOX.{user}.x")
+        assert await spy.is_refused("publish", "tidings.gateways.ask")
+        if user != "gateway":
+            await spy.client.publish("tidings.gateways.here", b"me")
+            assert await spy.is_refused("publish", "tidings.gateways.here")
+            for subject in ("tidings.gateways.ask", "tidings.gateways.here", "tidings.gateways.>"):
+                await spy.client.subscribe(subject)
+                assert await spy.is_refused("subscription", subject)
+        for inbox in ("_INBOX.console.x", "_INBOX.operator.x"):
+            await spy.client.publish(inbox, b"an answer to nobody")
+            assert await spy.is_refused("publish", inbox)
 
 
 @pytest.mark.parametrize("user", ["gateway", "console"])

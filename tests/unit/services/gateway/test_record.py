@@ -62,8 +62,9 @@ def test_who_stops_to_listen_has_no_accounts() -> None:
 
 
 def test_the_first_states_of_a_large_message_are_kept() -> None:
-    message = PushMessage({"a": {f"T{n}": "s" for n in range(3)}, "b": {"X": "1", "Y": "2"}}, "c")
-    more = PushMessage({**message.changed, "c": {"Z": "3"}}, "c")
+    first = {"a": {f"T{n}": "s" * 50 for n in range(5)}, "b": {"X": "1" * 100}}
+    more = {**first, "c": {"Z": "2" * 1000, "A": "3"}, "d": {"B": "4"}}
 
-    assert kept_part(message) == message
-    assert kept_part(more) == message
+    assert kept_part(PushMessage(first, "c")) == PushMessage(first, "c")
+    assert kept_part(PushMessage(more, "c")) == PushMessage(first, "c")
+    assert kept_part(PushMessage({"a": {"T": "5" * 10_000}}, "c")) == PushMessage({}, "c")
