@@ -4,15 +4,14 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from services.cli.deployment import USERS
@@ -33,6 +32,7 @@ from tests.support.method_services import appeared
 from tests.support.processes import Process, Program, tidings
 from tests.support.push_subscriptions import subscribe
 from tests.support.servers import Databases
+from tests.support.spy import spying
 from tests.support.webhook_sink import WebhookSink, webhook_sink
 from tests.support.websocket import WebSocketClient
 from tests.support.websocket_talk import asking
@@ -42,7 +42,6 @@ pytestmark = pytest.mark.end_to_end
 
 _KINDS = ("dispatcher", "gateway", "webhooks")
 _EVENT_SOURCE = "/jmap/eventsource?types=*&closeafter=no&ping=0"
-_REFUSED_SECONDS = 5.0
 _CONSUMER = {"name": "thief", "ack_policy": "none", "deliver_policy": "all"}
 
 
@@ -118,48 +117,6 @@ def sink() -> Iterator[WebhookSink]:
         yield sink
 
 
-class Spy:
-    """A connection with a user's credential and a client of others, and what it is refused."""
-
-    def __init__(self, client: Client, refusals: list[str]) -> None:
-        self.client = client
-        self.refusals = refusals
-
-    async def is_refused(self, kind: str, subject: str) -> bool:
-        """`kind` is "publish" or "subscription"."""
-        wanted = f'permissions violation for {kind} to "{subject}"'.lower()
-        await eventually(
-            lambda: any(wanted in refusal for refusal in self.refusals),
-            seconds=_REFUSED_SECONDS,
-            what=f"{wanted}, but {self.refusals}",
-        )
-        return True
-
-    async def api(self, subject: str, body: Any = None) -> dict[str, Any]:
-        """A call of JetStream's API that is allowed."""
-        content = b"" if body is None else json.dumps(body).encode()
-        answer = await self.client.request(f"$JS.API.{subject}", content, timeout=5 * PATIENCE)
-        decoded: dict[str, Any] = json.loads(answer.data)
-        return decoded
-
-
-@asynccontextmanager
-async def spying(deployed: Deployed, user: str) -> AsyncIterator[Spy]:
-    refusals: list[str] = []
-
-    async def remember(error: Exception) -> None:
-        refusals.append(str(error).lower())
-
-    client = Client()
-    await client.connect(
-        deployed.secrets.nats_url(user), inbox_prefix=f"_INBOX.{user}", error_cb=remember
-    )
-    try:
-        yield Spy(client, refusals)
-    finally:
-        await client.close()
-
-
 async def test_a_change_arrives_everywhere_with_the_users_of_a_deployment(
     deployed: Deployed, sink: WebhookSink
 ) -> None:
@@ -216,7 +173,7 @@ async def test_the_dispatchers_user_makes_a_lost_log_anew_and_the_deliverers_its
 async def test_only_the_dispatchers_may_append(deployed: Deployed, user: str) -> None:
     before = await deployed.last_sequence()
     subject = subject_of("victim")
-    async with spying(deployed, user) as spy:
+    async with spying(deployed.secrets, user) as spy:
         await spy.client.publish(subject, b"{}")
         assert await spy.is_refused("publish", subject)
         for call in ("STREAM.PURGE.STATE", "STREAM.DELETE.STATE", "STREAM.UPDATE.STATE"):
@@ -230,7 +187,7 @@ async def test_only_the_dispatchers_may_append(deployed: Deployed, user: str) ->
 @pytest.mark.parametrize("user", ["methods", "appender"])
 async def test_a_service_cannot_read_the_log(deployed: Deployed, user: str) -> None:
     last = {"last_by_subj": "state._.clock"}
-    async with spying(deployed, user) as spy:
+    async with spying(deployed.secrets, user) as spy:
         for call, body in (
             ("CONSUMER.CREATE.STATE.thief", {"stream_name": STREAM, "config": _CONSUMER}),
             ("CONSUMER.CREATE.STATE", {"stream_name": STREAM, "config": _CONSUMER}),
@@ -254,7 +211,7 @@ async def test_an_appender_can_only_ask_for_an_append(deployed: Deployed) -> Non
     client = await deployed.client("carol")
     token = await deployed.append_token("carol")
     body = {"@type": "StateChange", "changed": {client.account_id: {"Email": "e1"}}}
-    async with spying(deployed, "appender") as spy:
+    async with spying(deployed.secrets, "appender") as spy:
         answer = await spy.client.request(
             "tidings.append",
             json.dumps(body).encode(),
@@ -312,7 +269,7 @@ async def test_operators_ask_the_gateways_and_follow_what_they_send(
 async def test_no_other_may_ask_about_connections_or_close_them(
     deployed: Deployed, user: str
 ) -> None:
-    async with spying(deployed, user) as spy:
+    async with spying(deployed.secrets, user) as spy:
         body = b'{"ask":"close","filter":{"transport":"sse"},"by":"me"}'
         await spy.client.publish("tidings.gateways.ask", body, reply=f"_INBOX.{user}.x")
         assert await spy.is_refused("publish", "tidings.gateways.ask")
@@ -331,7 +288,7 @@ async def test_no_other_may_ask_about_connections_or_close_them(
 async def test_who_reads_the_log_cannot_take_the_deliverers_events(
     deployed: Deployed, user: str
 ) -> None:
-    async with spying(deployed, user) as spy:
+    async with spying(deployed.secrets, user) as spy:
         assert (await spy.api("STREAM.INFO.STATE"))["config"]["name"] == STREAM
         for call in ("CONSUMER.CREATE.STATE.webhooks", "CONSUMER.MSG.NEXT.STATE.webhooks"):
             await spy.client.publish(f"$JS.API.{call}", b"{}")
@@ -373,7 +330,10 @@ async def test_a_method_service_is_found_called_and_appends_with_its_own_user(
 
 
 async def test_a_method_service_may_answer_a_call_once_and_no_more(deployed: Deployed) -> None:
-    async with spying(deployed, "methods") as service, spying(deployed, "dispatcher") as caller:
+    async with (
+        spying(deployed.secrets, "methods") as service,
+        spying(deployed.secrets, "dispatcher") as caller,
+    ):
         asked: asyncio.Queue[str] = asyncio.Queue()
 
         async def answer(message: Any) -> None:
