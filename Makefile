@@ -74,6 +74,7 @@ PURE_MODULES := \
   services/webhooks/answers.py \
   services/webhooks/breaker.py \
   services/webhooks/health.py \
+  services/webhooks/http1.py \
   services/webhooks/messages.py \
   services/webhooks/position.py \
   services/webhooks/recent_events.py \

@@ -6,20 +6,29 @@ end, also an address that was written in the URL, which asks no resolver.
 
 import asyncio
 import errno
+import math
 import socket
+import ssl
 import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import TypeAlias
 
-from aiohttp.abc import AbstractResolver, ResolveResult
+import msgspec
+from aiohappyeyeballs import start_connection
 
-from shared.web_push.address_policy import Exemptions, why_refused
+from services.webhooks.connections import Connection
+from services.webhooks.failures import AddressBlockedError, not_connected, not_resolved
+from shared.web_push.address_policy import Exemptions, address_of, why_refused
+from shared.web_push.endpoint import Endpoint
 
 # Of one host that are dialled, one after another.
 ADDRESSES_MAX = 8
 _LOOK_UPS_MAX = 64
+_HOSTS_REMEMBERED_MAX = 4096
+_NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305 section 8
+_TLS_CLOSE_SECONDS = 5.0
 
 # A host to its addresses, as text; raises OSError.
 LookUp: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
@@ -28,56 +37,139 @@ Place: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, byte
 AddressInfo: TypeAlias = tuple[int, int, int, str, Place]
 
 
-class AddressBlockedError(OSError):
-    """The address policy forbids it. Without an errno, so that it looks like nothing else."""
-
-
-class Dial:
-    """Of one request: the host of its URL, and whether it needed a new connection."""
-
-    __slots__ = ("has_dialled", "host")
-
-    def __init__(self, host: str) -> None:
-        self.host = host
-        self.has_dialled = False
-
-
-# Of the request whose connection is being opened; an exempt host must not exempt another one.
-current_dial: ContextVar[Dial] = ContextVar("current_dial")
-
-
 class Guard:
-    """A socket for an address that may be dialled (aiohttp's `socket_factory`)."""
+    """A socket for an address that may be dialled (aiohappyeyeballs' `socket_factory`).
 
-    def __init__(self, exemptions: Exemptions) -> None:
+    For one connection to `host`: an exempt host must not exempt another one.
+    """
+
+    def __init__(self, exemptions: Exemptions, host: str) -> None:
         self._exemptions = exemptions
+        self._host = host
+        self.has_dialled = False
 
     def __call__(self, info: AddressInfo) -> socket.socket:
         """Raises AddressBlockedError, before anything is sent."""
         family, kind, protocol, _, place = info
-        dial = current_dial.get()
-        dial.has_dialled = True
+        self.has_dialled = True
         reason = why_refused(
-            _with_scope(place), int(place[1]), exemptions=self._exemptions, host=dial.host
+            _with_scope(place), int(place[1]), exemptions=self._exemptions, host=self._host
         )
         if reason is not None:
             raise AddressBlockedError(reason)
         return socket.socket(family, kind, protocol)
 
 
-class Resolver(AbstractResolver):
-    """All addresses of a host must be ones that may be dialled, and come in time."""
+class Dialler:
+    """Opens connections: resolved, judged, dialled, with TLS where the URL says so."""
 
-    def __init__(self, exemptions: Exemptions, look_up: LookUp, *, seconds_max: float) -> None:
+    def __init__(
+        self,
+        exemptions: Exemptions,
+        resolver: "Resolver",
+        new_connection: Callable[[], Connection],
+        tls: ssl.SSLContext,
+    ) -> None:
+        self._exemptions = exemptions
+        self._resolver = resolver
+        self._new_connection = new_connection
+        self._tls = tls
+
+    def guard(self, endpoint: Endpoint) -> Guard:
+        return Guard(self._exemptions, endpoint.host)
+
+    async def dial(self, endpoint: Endpoint, guard: Guard) -> Connection:
+        """Raises PostFailedError."""
+        try:
+            infos = await self._addresses(endpoint)
+        except OSError as error:
+            raise not_resolved(error) from error
+        try:
+            dialled = await start_connection(
+                infos, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, socket_factory=guard
+            )
+            return await self._converse(dialled, endpoint)
+        except OSError as error:
+            raise not_connected(error) from error
+
+    async def _addresses(self, endpoint: Endpoint) -> Sequence[AddressInfo]:
+        if address_of(endpoint.host) is not None:
+            return [address_info(endpoint.host, endpoint.port)]
+        return await self._resolver.resolve(endpoint.host, endpoint.port)
+
+    async def _converse(self, dialled: socket.socket, endpoint: Endpoint) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            if endpoint.scheme == "https":
+                _, connection = await loop.create_connection(
+                    self._new_connection,
+                    sock=dialled,
+                    ssl=self._tls,
+                    server_hostname=endpoint.host,
+                    ssl_shutdown_timeout=_TLS_CLOSE_SECONDS,
+                )
+            else:
+                _, connection = await loop.create_connection(self._new_connection, sock=dialled)
+        except BaseException:
+            dialled.close()
+            raise
+        return connection
+
+
+class Resolver:
+    """All addresses of a host must be ones that may be dialled, and come in time.
+
+    Who asks for the same host meanwhile, or soon after, gets the same answer.
+    """
+
+    def __init__(
+        self,
+        exemptions: Exemptions,
+        look_up: LookUp,
+        *,
+        seconds_max: float,
+        remembered_seconds: float,
+    ) -> None:
         self._exemptions = exemptions
         self._look_up = look_up
         self._seconds_max = seconds_max
+        self._remembered_seconds = remembered_seconds
+        self._asked: OrderedDict[tuple[str, int], _Asked] = OrderedDict()
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int) -> Sequence[AddressInfo]:
         """Raises OSError; AddressBlockedError where one address is of the inside."""
-        del family  # both
+        while True:
+            asked = self._asked.get((host, port))
+            if asked is None or asked.ends_at <= asyncio.get_running_loop().time():
+                answer = await self._ask(host, port)
+            else:
+                answer = await asyncio.shield(asked.answer)
+            if isinstance(answer, OSError):
+                raise answer
+            if answer is not None:
+                return answer
+
+    async def _ask(self, host: str, port: int) -> "_AddressAnswer":
+        """For all who wait meanwhile; a failure is not remembered."""
+        loop = asyncio.get_running_loop()
+        asked = self._asked[host, port] = _Asked(loop.create_future())
+        if len(self._asked) > _HOSTS_REMEMBERED_MAX:
+            self._asked.popitem(last=False)
+        answer: _AddressAnswer = None
+        try:
+            answer = await self._resolve(host, port)
+            asked.ends_at = loop.time() + self._remembered_seconds
+        except OSError as error:
+            answer = error
+        finally:
+            asked.answer.set_result(answer)
+            if asked.ends_at <= loop.time() or answer is None or isinstance(answer, OSError):
+                asked.ends_at = 0.0
+                if self._asked.get((host, port)) is asked:
+                    del self._asked[host, port]
+        return answer
+
+    async def _resolve(self, host: str, port: int) -> Sequence[AddressInfo]:
         try:
             async with asyncio.timeout(self._seconds_max):
                 found = list(dict.fromkeys(await self._look_up(host)))
@@ -89,10 +181,16 @@ class Resolver(AbstractResolver):
             reason = why_refused(address, port, exemptions=self._exemptions, host=host)
             if reason is not None:
                 raise AddressBlockedError(f"{reason}, or that of another of its addresses")
-        return [_result(host, address, port) for address in found[:ADDRESSES_MAX]]
+        return [address_info(address, port) for address in found[:ADDRESSES_MAX]]
 
-    async def close(self) -> None:
-        pass
+
+# None: who asked gave up; ask again.
+_AddressAnswer: TypeAlias = Sequence[AddressInfo] | OSError | None
+
+
+class _Asked(msgspec.Struct, eq=False):
+    answer: asyncio.Future[_AddressAnswer]
+    ends_at: float = math.inf  # of the loop's time; it is shared until then
 
 
 class SystemLookUp:
@@ -160,12 +258,8 @@ def _with_scope(place: Place) -> str:
     return f"{address!s}{scope}"
 
 
-def _result(host: str, address: str, port: int) -> ResolveResult:
-    return ResolveResult(
-        hostname=host,
-        host=address,
-        port=port,
-        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-        proto=socket.IPPROTO_TCP,
-        flags=socket.AI_NUMERICHOST,
-    )
+def address_info(address: str, port: int) -> AddressInfo:
+    """Of an address as text, without a scope."""
+    if ":" in address:
+        return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0))
+    return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))

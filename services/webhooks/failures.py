@@ -1,40 +1,54 @@
-"""What a request without an answer failed of, in our words: aiohttp's errors, by kind."""
+"""What a request without an answer failed of, in our words; without the URL, which is a secret."""
 
 import ssl
 
-import aiohttp
-
 from services.webhooks.answers import Outcome, outcome_of_error
-from services.webhooks.dialling import AddressBlockedError
-from shared.web_push.endpoint import EndpointError
 
 
-def failure(error: Exception) -> tuple[Outcome, str]:
-    """And why, for an operator; without the URL, which is a secret."""
+class AddressBlockedError(OSError):
+    """The address policy forbids it. Without an errno, so that it looks like nothing else."""
+
+
+class PostFailedError(Exception):
+    """There was no answer; `reason` is for an operator."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(outcome, reason)
+        self.outcome = outcome
+        self.reason = reason
+
+
+def no_answer() -> PostFailedError:
+    return PostFailedError(Outcome.BROKEN, "The connection ended before the answer.")
+
+
+def no_answer_in_time() -> PostFailedError:
+    return PostFailedError(Outcome.TIMED_OUT, "There was no answer in time.")
+
+
+def not_http() -> PostFailedError:
+    return PostFailedError(Outcome.BROKEN, "The answer is not HTTP, or its head is too large.")
+
+
+def not_resolved(error: OSError) -> PostFailedError:
+    """The DNS, or what the address policy says of its answer."""
+    return _of_error(error, Outcome.DNS_FAILED)
+
+
+def not_connected(error: OSError) -> PostFailedError:
+    """A dial, or the handshake of TLS after it."""
+    return _of_error(error, Outcome.CONNECT_FAILED)
+
+
+def _of_error(error: OSError, otherwise: Outcome) -> PostFailedError:
     match error:
-        case aiohttp.ClientConnectorError():
-            return _of_connecting(error)
-        case EndpointError():
-            return Outcome.ADDRESS_BLOCKED, str(error)
-        case TimeoutError():
-            return Outcome.TIMED_OUT, "There was no answer in time."
-        case aiohttp.ClientResponseError():
-            return Outcome.BROKEN, "The answer is not HTTP, or its head is too large."
+        case AddressBlockedError():
+            return PostFailedError(Outcome.ADDRESS_BLOCKED, f"Nothing was sent: {error}.")
+        case ssl.SSLCertVerificationError():
+            return PostFailedError(Outcome.TLS_FAILED, error.verify_message)
+        case ssl.SSLError():
+            return PostFailedError(Outcome.TLS_FAILED, error.reason or "TLS failed.")
         case _:
-            return Outcome.BROKEN, "The connection ended before the answer."
-
-
-def _of_connecting(error: aiohttp.ClientConnectorError) -> tuple[Outcome, str]:
-    match error.__cause__:
-        case AddressBlockedError() as cause:
-            return Outcome.ADDRESS_BLOCKED, f"Nothing was sent: {cause}."
-        case ssl.SSLCertVerificationError() as cause:
-            return Outcome.TLS_FAILED, cause.verify_message
-        case ssl.SSLError() as cause:
-            return Outcome.TLS_FAILED, cause.reason or "TLS failed."
-        case OSError() as cause:
-            is_dns = isinstance(error, aiohttp.ClientConnectorDNSError)
-            outcome = Outcome.DNS_FAILED if is_dns else Outcome.CONNECT_FAILED
-            return outcome_of_error(cause, outcome), cause.strerror or str(cause)
-        case _:
-            return Outcome.CONNECT_FAILED, "No connection was made."
+            return PostFailedError(
+                outcome_of_error(error, otherwise), error.strerror or str(error) or "It failed."
+            )

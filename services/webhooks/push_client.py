@@ -1,17 +1,16 @@
 """POSTs to endpoints that nobody vouches for: bounded in time and in octets, and never inside.
 
-Follows no redirect, keeps no cookie, unpacks no answer, asks no proxy of the environment.
+Follows no redirect, keeps no cookie, unpacks no answer, asks no proxy of the environment. A client
+of our own, since a general one costs more than all else of a delivery (docs/adr/0021).
 """
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from services.webhooks.answers import (
     ANSWER_OCTETS_KEPT,
@@ -20,22 +19,17 @@ from services.webhooks.answers import (
     outcome_of_status,
     retry_after_seconds,
 )
-from services.webhooks.connections import (
-    HEADER_OCTETS_MAX,
-    HEADERS_MAX,
-    Connector,
-    KeptConnections,
-)
-from services.webhooks.dialling import Dial, Guard, LookUp, Resolver, SystemLookUp, current_dial
-from services.webhooks.failures import failure
+from services.webhooks.connections import Connection, KeptConnections, Origin
+from services.webhooks.dialling import Dialler, Guard, LookUp, Resolver, SystemLookUp
+from services.webhooks.failures import PostFailedError, no_answer_in_time
+from services.webhooks.http1 import AnswerReader, request_octets
 from services.webhooks.messages import PushRequest
 from shared.runtime.clock import Clock, SystemClock
 from shared.web_push.address_policy import Exemptions
-from shared.web_push.endpoint import EndpointError, check_endpoint
+from shared.web_push.endpoint import Endpoint, EndpointError, check_endpoint
 
-_BODY_OCTETS_MAX = 2048  # read of an answer
-_BODY_SECONDS = 1.0
 _REASON_CHARACTERS_MAX = 200
+_JUDGED_MAX = 10_000
 
 
 class ClientLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,26 +69,17 @@ async def open_push_client(
         count_max=limits.connections_kept_max,
         monotonic=clock.monotonic,
     )
-    connector = Connector(
-        kept,
-        resolver=Resolver(exemptions, look_up or SystemLookUp(), seconds_max=limits.dns_seconds),
-        socket_factory=Guard(exemptions),
-        ssl=tls,
-        ttl_dns_cache=limits.addresses_remembered_seconds,
+    resolver = Resolver(
+        exemptions,
+        look_up or SystemLookUp(),
+        seconds_max=limits.dns_seconds,
+        remembered_seconds=limits.addresses_remembered_seconds,
     )
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # see PushClient
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        auto_decompress=False,
-        headers={"Accept": "*/*", "Accept-Encoding": "identity"},
-        read_bufsize=_BODY_OCTETS_MAX,
-        max_line_size=HEADER_OCTETS_MAX,
-        max_field_size=HEADER_OCTETS_MAX,
-        max_headers=HEADERS_MAX,
-    ) as session:
-        yield PushClient(session, kept, exemptions, limits, clock)
+    try:
+        dialler = Dialler(exemptions, resolver, kept.new_connection, tls)
+        yield PushClient(dialler, kept, exemptions, limits, clock)
+    finally:
+        kept.close()
 
 
 class PushClient:
@@ -102,23 +87,25 @@ class PushClient:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        dialler: Dialler,
         kept: KeptConnections,
         exemptions: Exemptions,
         limits: ClientLimits,
         clock: Clock,
     ) -> None:
-        self._session = session
+        self._dialler = dialler
         self._kept = kept
         self._exemptions = exemptions
         self._deadline_seconds = limits.deadline_seconds
         self._slots = asyncio.Semaphore(limits.requests_at_once_max)
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._judged = set[Origin]()
 
     @property
     def kept_connections(self) -> int:
         """Idle, or busy with a request that is not their last."""
-        return len(self._kept.connections)
+        return len(self._kept.kept)
 
     async def post(self, request: PushRequest, *, may_repeat: bool = False) -> Answer:
         """One request; whatever the endpoint does becomes an answer.
@@ -127,59 +114,76 @@ class PushClient:
         have ended, for which the endpoint is not to blame.
         """
         async with self._slots:
-            dial = Dial(request.endpoint.host)
-            token = current_dial.set(dial)
-            begun = self._clock.monotonic()
-            ends_at = asyncio.get_running_loop().time() + self._deadline_seconds
+            begun, loop_time = self._clock.monotonic(), self._loop.time()
+            guard = self._dialler.guard(request.endpoint)
             try:
-                answer = await self._try(request, ends_at)
-                if may_repeat and answer.outcome is Outcome.BROKEN and not dial.has_dialled:
-                    answer = await self._try(request, ends_at)
-            finally:
-                current_dial.reset(token)
-            return msgspec.structs.replace(
-                answer,
-                milliseconds=round((self._clock.monotonic() - begun) * 1000),
-                has_dialled=dial.has_dialled,
+                reader = await self._exchange(
+                    request, guard, loop_time + self._deadline_seconds, may_repeat=may_repeat
+                )
+            except PostFailedError as failure:
+                return Answer(
+                    outcome=failure.outcome,
+                    reason=failure.reason[:_REASON_CHARACTERS_MAX],
+                    milliseconds=self._milliseconds_since(begun),
+                    has_dialled=guard.has_dialled,
+                )
+            return Answer(
+                outcome=outcome_of_status(reader.status),
+                status=reader.status,
+                retry_after_seconds=self._retry_after(reader.retry_after),
+                body=reader.body[:ANSWER_OCTETS_KEPT],
+                milliseconds=self._milliseconds_since(begun),
+                has_dialled=guard.has_dialled,
             )
 
-    async def _try(self, request: PushRequest, ends_at: float) -> Answer:
+    async def _exchange(
+        self, request: PushRequest, guard: Guard, ends_at: float, *, may_repeat: bool
+    ) -> AnswerReader:
+        """Raises PostFailedError."""
+        endpoint = request.endpoint
+        origin = (endpoint.scheme, endpoint.host, endpoint.port)
+        self._judge(endpoint, origin)
+        octets = request_octets(request)
+        connection = self._kept.take(origin)
+        if connection is not None:
+            try:
+                return await self._ask(origin, connection, octets, ends_at)
+            except PostFailedError as failure:
+                if not may_repeat or failure.outcome is not Outcome.BROKEN:
+                    raise
         try:
-            check_endpoint(request.endpoint, self._exemptions)
             async with asyncio.timeout_at(ends_at):
-                response = await self._session.post(
-                    URL(request.endpoint.url, encoded=True),
-                    data=request.body,
-                    headers=request.headers,
-                    allow_redirects=False,
-                )
-        except (EndpointError, aiohttp.ClientError, OSError) as error:
-            outcome, reason = failure(error)
-            return Answer(outcome=outcome, reason=reason[:_REASON_CHARACTERS_MAX])
+                connection = await self._dialler.dial(endpoint, guard)
+        except TimeoutError:
+            raise no_answer_in_time() from None
+        return await self._ask(origin, connection, octets, ends_at)
+
+    async def _ask(
+        self, origin: Origin, connection: Connection, octets: bytes, ends_at: float
+    ) -> AnswerReader:
+        """The answer's is lent: it is read before somebody else can ask the connection."""
+        is_kept = self._kept.keep(connection)
+        reader = await connection.ask(octets, ends_at)
+        if is_kept:
+            self._kept.give_back(origin, connection)
+        else:
+            connection.close()
+        return reader
+
+    def _judge(self, endpoint: Endpoint, origin: Origin) -> None:
+        """As far as can be told before a dial, which judges the address; raises PostFailedError."""
+        if origin in self._judged:
+            return
         try:
-            body = await _start_of_body(response, ends_at)
-        finally:
-            if not response.closed:
-                response.close()  # and its connection: more would come
-        return Answer(
-            outcome=outcome_of_status(response.status),
-            status=response.status,
-            retry_after_seconds=self._retry_after(response.headers.get("Retry-After")),
-            body=body[:ANSWER_OCTETS_KEPT],
-        )
+            check_endpoint(endpoint, self._exemptions)
+        except EndpointError as error:
+            raise PostFailedError(Outcome.ADDRESS_BLOCKED, str(error)) from error
+        if len(self._judged) >= _JUDGED_MAX:
+            self._judged.clear()
+        self._judged.add(origin)
+
+    def _milliseconds_since(self, begun: float) -> int:
+        return round((self._clock.monotonic() - begun) * 1000)
 
     def _retry_after(self, text: str | None) -> int | None:
         return None if text is None else retry_after_seconds(text, self._clock.now())
-
-
-async def _start_of_body(response: aiohttp.ClientResponse, ends_at: float) -> bytes:
-    """The status has decided already: a body that does not come is not waited for."""
-    if response.content.is_eof():  # it came with the head
-        return response.content.read_nowait(_BODY_OCTETS_MAX)
-    read = b""
-    ends_at = min(ends_at, asyncio.get_running_loop().time() + _BODY_SECONDS)
-    with suppress(aiohttp.ClientError, OSError):
-        async with asyncio.timeout_at(ends_at):
-            while len(read) < _BODY_OCTETS_MAX and not response.content.at_eof():
-                read += await response.content.read(_BODY_OCTETS_MAX - len(read))
-    return read

@@ -164,6 +164,54 @@ async def test_what_speaks_no_tls_is_not_spoken_to() -> None:
     assert answer.outcome is Outcome.TLS_FAILED
 
 
+@pytest.mark.parametrize(
+    ("octets", "outcome", "status", "body"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\nhello", Outcome.ACCEPTED, 200, b"hello"),
+        (b"HTTP/1.1 201 -\r\nContent-Length: 10\r\n\r\nabc", Outcome.ACCEPTED, 201, b"abc"),
+        (b"HTTP/1.1 410 -\r\nTransfer-Encoding: chunked\r\n\r\nzz", Outcome.GONE, 410, b""),
+        (b"HTTP/1.1 101 -\r\nConnection: upgrade\r\n\r\n", Outcome.BROKEN, 101, b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", Outcome.BROKEN, None, b""),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 1\r\n",
+            Outcome.BROKEN,
+            None,
+            b"",
+        ),
+        (b"", Outcome.BROKEN, None, b""),
+    ],
+)
+async def test_a_connection_that_ends_early_leaves_what_was_said_by_then(
+    octets: bytes, outcome: Outcome, status: int | None, body: bytes
+) -> None:
+    """RFC 9112 section 8: also where it has read only a part of the request, and half-closes."""
+
+    async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(4)
+        writer.write(octets)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(answer_early, "127.0.0.1", 0) as server,
+        push_client(*LOOPBACK) as client,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        answer = await client.post(request_to(f"http://127.0.0.1:{port}/"))
+        await eventually(lambda: client.kept_connections == 0)
+
+    assert (answer.outcome, answer.status, answer.body) == (outcome, status, body)
+
+
+async def test_a_connection_that_says_something_unasked_is_not_used_again() -> None:
+    with webhook_sink() as sink:
+        sink.behave("/", Behaviour(extra=b"HTTP/1.1 200 OK\r\n", extra_delay_seconds=0.05))
+        async with push_client(*LOOPBACK) as client:
+            assert (await client.post(request_to(sink.url()))).outcome is Outcome.ACCEPTED
+            await eventually(lambda: client.kept_connections == sink.open_connections == 0)
+
+
 def test_tls_is_new_and_verified() -> None:
     context = client_tls()
 

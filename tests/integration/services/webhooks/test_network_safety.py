@@ -6,17 +6,12 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from ipaddress import ip_address
 
-import aiohttp
 import pytest
+from aiohappyeyeballs import start_connection
 
 from services.webhooks.answers import Outcome
-from services.webhooks.dialling import (
-    AddressBlockedError,
-    Dial,
-    Guard,
-    SystemLookUp,
-    current_dial,
-)
+from services.webhooks.dialling import Guard, SystemLookUp, address_info
+from services.webhooks.failures import AddressBlockedError
 from services.webhooks.messages import PushRequest
 from services.webhooks.push_client import ClientLimits
 from shared.web_push.address_policy import Exemptions
@@ -46,7 +41,7 @@ def inside(certificate: Certificate) -> Iterator[WebhookSink]:
 async def test_an_address_in_the_url_is_judged(
     inside: WebhookSink, certificate: Certificate
 ) -> None:
-    """aiohttp asks no resolver for it."""
+    """Which asks no resolver."""
     async with push_client(authority=certificate.path) as client:
         answer = await client.post(request_to(inside.url()))
 
@@ -59,22 +54,20 @@ async def test_an_address_in_the_url_is_judged(
 async def test_the_dial_itself_is_guarded_whatever_was_judged_before(
     inside: WebhookSink, host: str
 ) -> None:
-    current_dial.set(dial := Dial(host))
-    connector = aiohttp.TCPConnector(socket_factory=Guard(Exemptions()))
-    async with aiohttp.ClientSession(connector=connector) as session:
-        with pytest.raises(aiohttp.ClientConnectorError) as raised:
-            await session.post(f"https://{host}:8443/")
+    guard = Guard(Exemptions(), host)
+    with pytest.raises(AddressBlockedError):
+        await start_connection([address_info(INSIDE, 8443)], socket_factory=guard)
 
-    assert isinstance(raised.value.__cause__, AddressBlockedError)
-    assert dial.has_dialled
+    assert guard.has_dialled
     assert inside.connections == 0
 
 
 def test_an_address_with_a_scope_is_not_dialled() -> None:
-    current_dial.set(Dial("push.example"))
     place = ("2606:4700::1111", 443, 0, 1)
     with pytest.raises(AddressBlockedError, match="plain"):
-        Guard(Exemptions())((socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place))
+        Guard(Exemptions(), "push.example")(
+            (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place)
+        )
 
 
 @pytest.mark.parametrize(
