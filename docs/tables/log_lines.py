@@ -68,6 +68,7 @@ LINES: Mapping[str, str] = {
     "vapid_key_not_read": "The session has an older VAPID key for now.",
     "vapid_keys_destroyed": "Old keys, and the subscriptions made under them, are gone.",
     "watch_ended": "Whoever watched connections, `by`, has gone without saying so.",
+    "webhook_attempt": "A request to an endpoint ended: one line each. `kind` is push, probe or verification, `sequence` that of the newest event it told, `failures` those in a row.",
     "webhook_claim_failed": "PostgreSQL did not give lanes to a worker; it asks again.",
     "webhook_consumer_made": "The log's consumer for webhooks is new: all lanes are looked at.",
     "webhook_gone": "An endpoint answered 404 or 410: its subscription was erased.",
@@ -80,6 +81,5 @@ LINES: Mapping[str, str] = {
     "webhook_unauthorized": "An endpoint does not take our VAPID signature.",
     "webhook_verification_crashed": "A bug with one verification.",
     "webhook_verification_postponed": "What a verification brought is not written yet.",
-    "webhook_verification_sent": "A PushVerification was sent, or failed.",
     "webhook_verifications_unknown": "PostgreSQL did not say who is to be verified.",
 }

@@ -15,7 +15,7 @@ from services.webhooks.settings import ServerSettings as WebhookServerSettings
 from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JwtSettings
 from shared.log.topology import LogSettings
-from shared.runtime.logs import configure_logs
+from shared.runtime.logs import LogLineSettings, configure_logs
 from shared.runtime.secret_key import SecretKeySettings, vault_of
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX
@@ -27,7 +27,7 @@ from shared.web_push.settings import WebhookPolicySettings
 async def run_dispatcher(environ: Mapping[str, str]) -> None:
     """Until SIGTERM or SIGINT; raises CouldNotStartError."""
     environ = await _with_servers(environ)
-    configure_logs()
+    configure_logs(settings_of(environ, LogLineSettings).level)
     await dispatcher.run(
         settings_of(environ, DispatcherSettings),
         settings_of(environ, LogSettings),
@@ -44,7 +44,7 @@ async def run_dispatcher(environ: Mapping[str, str]) -> None:
 async def run_gateway(environ: Mapping[str, str]) -> None:
     """Until SIGTERM or SIGINT; raises CouldNotStartError."""
     environ = await _with_servers(environ)
-    configure_logs()
+    configure_logs(settings_of(environ, LogLineSettings).level)
     await gateway.run(
         settings_of(environ, GatewayServerSettings),
         settings_of(environ, GatewaySettings),
@@ -56,7 +56,7 @@ async def run_gateway(environ: Mapping[str, str]) -> None:
 async def run_webhooks(environ: Mapping[str, str]) -> None:
     """Until SIGTERM or SIGINT; raises CouldNotStartError."""
     environ = await _with_servers(environ)
-    configure_logs()
+    configure_logs(settings_of(environ, LogLineSettings).level)
     await webhooks.run(
         settings_of(environ, WebhookServerSettings),
         settings_of(environ, WebhookSettings),

@@ -16,6 +16,7 @@ from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JWT_PREFIX, JwtSettings
 from shared.log.topology import LogSettings
 from shared.runtime.errors import CouldNotStartError
+from shared.runtime.logs import LogLineSettings
 from shared.runtime.secret_key import SECRET_KEY, SecretKeySettings
 from shared.runtime.serve import HttpSettings
 from shared.runtime.settings import PREFIX, Secret, refuse_unknown, settings_from
@@ -55,6 +56,7 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (PREFIX + "GATEWAY_", GatewaySettings),
     (JWT_PREFIX, JwtSettings),
     (PREFIX + "LOG_", LogSettings),
+    (PREFIX + "LOG_", LogLineSettings),
     (METHOD_SERVICE_PREFIX, MethodServiceSettings),
     (PREFIX, SecretKeySettings),
     (WEBHOOK_PREFIX, WebhookPolicySettings),

@@ -33,7 +33,7 @@ from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JwtSettings
 from shared.log.topology import LogSettings
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
-from shared.runtime.logs import configure_logs
+from shared.runtime.logs import LogLineSettings, configure_logs
 from shared.runtime.secret_key import SECRET_KEY, SecretKeySettings, vault_of
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
 
@@ -46,7 +46,7 @@ async def up(environ: Mapping[str, str]) -> None:
     """Runs until SIGTERM or SIGINT; raises CouldNotStartError."""
     settings = settings_of(environ, ServerSettings)
     http = settings_of(environ, HttpSettings)
-    configure_logs()
+    configure_logs(settings_of(environ, LogLineSettings).level)
     draining, stopping = draining_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
         data = stack.enter_context(held_data_directory(settings.data))

@@ -89,6 +89,9 @@ class Gateway:
             ended_kept=settings.ended_kept,
         )
         self._tickets = Tickets(resources.pool)
+        self._ticket_route = TicketRoute(
+            self._credential, self._tickets, now=resources.clock.monotonic
+        )
         self._entrance = Entrance(
             Admission(settings.limits),
             self._credential,
@@ -120,7 +123,7 @@ class Gateway:
             Route("/jmap/ws", self._websocket),
             Route(
                 "/jmap/ticket",
-                TicketRoute(self._credential, self._tickets).answer,
+                self._ticket_route.answer,
                 methods=["POST"],
             ),
             Route("/jmap/ticket", answer_preflight, methods=["OPTIONS"]),

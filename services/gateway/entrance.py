@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from services.gateway.admission import Admission, FullError, Place
 from shared.http.cross_origin import READABLE
+from shared.http.request_line import log_request
 from shared.runtime.clock import Clock
 from shared.store.credentials import Credential
 from shared.store.pool import POSTGRES_AWAY
@@ -135,6 +136,17 @@ async def database_answers() -> AsyncIterator[None]:
             yield
     except POSTGRES_AWAY as error:
         raise Refusal(503, "the database does not answer now", retry_after()) from error
+
+
+def log_refusal(scope: Scope, refusal: Refusal, seconds: float) -> None:
+    """Who is let in has a line when the connection ends; who is not has this one."""
+    facts = {
+        "http_method": scope["method"],
+        "detail": str(refusal),
+        "remote_address": (scope.get("client") or ("",))[0],
+    }
+    # The path is one of our routes, which have no parameters in it.
+    log_request("http", scope["path"], refusal.status, seconds, trace=None, facts=facts)
 
 
 def refusal_of(error: FullError) -> Refusal:

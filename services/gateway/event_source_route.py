@@ -7,7 +7,15 @@ from typing import Any
 
 from services.gateway.channel import bound_buffers
 from services.gateway.connections import Connections
-from services.gateway.entrance import Entrance, Refusal, Visitor, header, retry_after, ticket_of
+from services.gateway.entrance import (
+    Entrance,
+    Refusal,
+    Visitor,
+    header,
+    log_refusal,
+    retry_after,
+    ticket_of,
+)
 from services.gateway.event_source import (
     HEADERS,
     AsgiTransport,
@@ -41,9 +49,11 @@ class EventSourceRoute:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401
         protocol = protocol_of(scope)
+        begun = self._connections.now()
         try:
             channel = await self._joined(scope)
         except Refusal as refusal:
+            log_refusal(scope, refusal, self._connections.now() - begun)
             await refusal.response()(scope, receive, send)
             return
         if channel is None:

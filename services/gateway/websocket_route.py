@@ -7,7 +7,15 @@ from typing import Any
 from websockets.utils import accept_key
 
 from services.gateway.connections import Connections
-from services.gateway.entrance import Entrance, Refusal, Visitor, header, headers_of, ticket_of
+from services.gateway.entrance import (
+    Entrance,
+    Refusal,
+    Visitor,
+    header,
+    headers_of,
+    log_refusal,
+    ticket_of,
+)
 from services.gateway.event_source import Receive, Send
 from services.gateway.handoff import HandoffRefusedError, protocol_of
 from services.gateway.push_connection import EndReason, PushConnection, PushOptions
@@ -45,11 +53,13 @@ class WebSocketRoute:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401
         protocol = protocol_of(scope)
+        begun = self._connections.now()
         try:
             key = self._checked_key(scope)
             ticket = ticket_of(scope["query_string"].decode("latin-1"))
             visitor = await self._entrance.enter(scope, ticket)
         except Refusal as refusal:
+            log_refusal(scope, refusal, self._connections.now() - begun)
             await refusal.response()(scope, receive, send)
             return
         if protocol is None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from services.webhooks.answers import Answer, Outcome
+from services.webhooks.attempt_lines import log_attempts
 from services.webhooks.health import Health, Verdict, after_failure, after_success
 from services.webhooks.settings import WebhookSettings
 from services.webhooks.settling import LookEnd, Settling
@@ -156,6 +157,7 @@ class Deliverer:
     def _end(self, lane: ClaimedLane, telling: Telling, began_at: datetime) -> LookEnd:
         failure, now = telling.failure, self._clock.now()
         if failure is not None and failure.outcome is Outcome.GONE:
+            log_attempts(telling.attempts, trace_id=telling.trace_id, failures=0, retry_at=None)
             _log.info("webhook_gone", extra={"subscription": lane.id, "status": failure.status})
             return LookEnd(lane.id, None, ())
         health = Health(
@@ -172,6 +174,12 @@ class Deliverer:
             self._observe_lag(lane, now)
         else:
             verdict = Verdict(health, None)
+        log_attempts(
+            telling.attempts,
+            trace_id=telling.trace_id,
+            failures=verdict.health.failures,
+            retry_at=None if failure is None else verdict.not_before,
+        )
         settlement = Settlement(
             lane=lane,
             cursor=telling.position.cursor,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from services.webhooks.answers import Answer, Outcome
 from shared.jmap.state_change import Changed
 from shared.log.event import Cause, StoredEvent
-from shared.runtime.trace_context import TraceContext
+from shared.runtime.trace_context import TraceContext, parse_traceparent
 from shared.runtime.traces import Span, SpanKind, sampled_links
 
 
@@ -16,6 +16,11 @@ def joined_cause(events: Mapping[str, StoredEvent], changed: Changed) -> Cause:
     for stored in told[1:]:
         cause = stored.event.cause.after(cause)
     return cause
+
+
+def trace_id_of(cause: Cause) -> str | None:
+    context = parse_traceparent(cause.traceparent)
+    return None if context is None else context.trace_id
 
 
 def attempt_span(context: TraceContext, cause: Cause, answer: Answer, subscription_id: str) -> Span:

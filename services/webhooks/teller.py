@@ -11,7 +11,7 @@ from services.webhooks.position import Position, completed_by
 from services.webhooks.recent_events import RecentEvents
 from services.webhooks.sender import OpenedRecipient, Outgoing, Sender
 from services.webhooks.settings import WebhookSettings
-from services.webhooks.spans import attempt_span, joined_cause
+from services.webhooks.spans import attempt_span, joined_cause, trace_id_of
 from shared.jmap.state_change import Changed, encode_state_change, parts_of
 from shared.log.batched_reader import ReaderOfLog
 from shared.log.event import Cause
@@ -45,6 +45,7 @@ class Telling(msgspec.Struct, frozen=True):
     failure: Answer | None = None
     wait_seconds: float | None = None  # put off, without a verdict on the endpoint
     waits_for: WaitsFor | None = None  # why it was put off
+    trace_id: str | None = None  # of the newest change that was to be told
 
 
 class Teller:
@@ -99,7 +100,8 @@ class Teller:
             cause=joined_cause(snapshot.events, changed),
         )
         try:
-            return await self._send(round_, changed)
+            telling = await self._send(round_, changed)
+            return msgspec.structs.replace(telling, trace_id=trace_id_of(round_.cause))
         finally:
             self._breaker.gave_up(lane.origin)
 

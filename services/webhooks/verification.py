@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 
 from services.webhooks.answers import Answer, Outcome
+from services.webhooks.attempt_lines import log_attempts
 from services.webhooks.sender import OpenedRecipient, Outgoing, Sender
 from shared.runtime.clock import Clock
 from shared.store.lanes import Recipient, claim_unverified, write_attempts
@@ -88,11 +89,8 @@ class Verifier:
             body = msgspec.json.encode(PushVerification(recipient.id, opened.endpoint.code))
             outgoing = Outgoing(payload=body, kind="verification", may_repeat=False)
             answer = await self._sender.send(opened, outgoing)
-            _log.info(
-                "webhook_verification_sent",
-                extra={"subscription": recipient.id, "outcome": answer.outcome},
-            )
             attempt = opened.attempt(0, "verification", answer, at=at, cursor=0)
+            log_attempts([attempt], trace_id=None, failures=0, retry_at=None)
             await _keep_trying(lambda: write_attempts(self._pool, [attempt]))
             await _keep_trying(lambda: self._conclude(opened, answer))
         except UnsealError:

@@ -21,7 +21,7 @@ def log_request(
     status: int,
     seconds: float,
     *,
-    trace: TraceContext,
+    trace: TraceContext | None,
     facts: Mapping[str, object],
 ) -> None:
     """`route` is a template, or a subject of NATS; never a path, which may hold an id or a ticket.
@@ -36,11 +36,11 @@ def log_request(
                 "route": route,
                 "status": status,
                 "milliseconds": round(seconds * 1000, 3),
-                "trace_id": trace.trace_id,
+                "trace_id": None if trace is None else trace.trace_id,
                 **facts,
             },
         )
 
 
 def asker_facts(credential: Credential) -> dict[str, object]:
-    return {"user": credential.user_id, "credential": credential.id}
+    return {"user_id": credential.user_id, "credential_id": credential.id}

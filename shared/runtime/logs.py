@@ -1,23 +1,29 @@
 """Logs: a line of JSON per event on standard output; a message is a stable event name.
 
-A thread writes them, from a bounded queue: a reader of our output who stops reading must not stop
-the server. What does not fit is dropped and counted.
+A thread writes them, some milliseconds' worth at a time, from a bounded queue: a reader of our
+output who stops reading must not stop the server. What does not fit is dropped and counted.
 """
 
 import atexit
 import contextlib
+import functools
+import itertools
 import logging
 import os
-import queue
 import re
 import threading
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 
 _LINES_MAX = 10_000
+_GATHER_SECONDS = 0.005  # to wake the writer for each line would cost as much as to make it
+_BATCH = 1000
 _FLUSH_SECONDS = 1.0
 _HIDDEN = "***"
 _SECRET_NAMES = re.compile(
@@ -25,10 +31,28 @@ _SECRET_NAMES = re.compile(
 )
 _CREDENTIALS_OF_URL = re.compile(r"(?<=://)[^/@\s]+@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic) [A-Za-z0-9._~+/=-]+")
+_ORDINARY_COUNT = len(vars(logging.makeLogRecord({})))
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _correlation: ContextVar[Mapping[str, str]] = ContextVar("correlation", default={})  # noqa: B039
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+_counts: Counter[str] = Counter()
+_DROPPED = "dropped"
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class LogLineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """TIDINGS_LOG_*: of the lines on standard output."""
+
+    level: Level = "info"
+    """The least that is told; at `warning` there is no line of each request, attempt and
+    connection."""
+
+
+def lines_logged() -> Mapping[str, int]:
+    """How many of each level since the start, and of `dropped`."""
+    return _counts
 
 
 @contextlib.contextmanager
@@ -41,13 +65,16 @@ def correlated(**ids: str) -> Iterator[None]:
         _correlation.reset(token)
 
 
-def configure_logs(level: int = logging.INFO, *, file_descriptor: int = 1) -> None:
+def configure_logs(level: Level = "info", *, file_descriptor: int = 1) -> None:
     """Send the logs of this process to standard output, as JSON; called once, by `__main__`."""
+    # Nobody asks a record for these, and to find them costs a fifth of a line.
+    logging._srcfile = None  # noqa: SLF001 - the manual of logging says so
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _LineHandler(file_descriptor)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(level.upper())
     for name in (
         "uvicorn",
         "asyncio",
@@ -62,22 +89,29 @@ class JsonFormatter(logging.Formatter):
     """One record, one line; nothing that looks like a credential."""
 
     def format(self, record: logging.LogRecord) -> str:
-        extras = {key: value for key, value in vars(record).items() if key not in _ORDINARY}
         line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": _redacted(record.getMessage()),
             **_correlation.get(),
-            **{key: _shown(key, value) for key, value in extras.items()},
-            "logger": record.name,
         }
+        # What was given as `extra` stands behind what every record has.
+        for key, value in itertools.islice(vars(record).items(), _ORDINARY_COUNT, None):
+            if key not in _ORDINARY:
+                line[key] = _shown(key, value)
+        line["logger"] = record.name
         if record.exc_info:
             line["error"] = _redacted(self.formatException(record.exc_info))
         return _encode(line).decode()
 
 
+@functools.lru_cache(1024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_NAMES.search(key) is not None
+
+
 def _shown(key: str, value: object) -> object:
-    if _SECRET_NAMES.search(key):
+    if _is_secret(key):
         return _HIDDEN
     return _redacted(value) if isinstance(value, str) else value
 
@@ -94,43 +128,48 @@ class _LineHandler(logging.Handler):
     def __init__(self, file_descriptor: int) -> None:
         super().__init__()
         self._file_descriptor = file_descriptor
-        self._lines: queue.Queue[str] = queue.Queue(_LINES_MAX)
+        self._lines: deque[str] = deque()  # bounded by _LINES_MAX
+        self._wanted = threading.Event()
+        self._is_writing = False
         self._dropped = 0
         threading.Thread(target=self._write_for_ever, name="logs", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
+        _counts[record.levelname.lower()] += 1
+        if len(self._lines) >= _LINES_MAX:
+            _counts[_DROPPED] += 1
             self._dropped += 1
+            return
+        try:
+            self._lines.append(self.format(record))
         except Exception:  # noqa: BLE001 - a bad record must not end the caller
             self.handleError(record)
+        if not self._wanted.is_set():
+            self._wanted.set()
 
     def flush(self) -> None:
         """Wait until what was logged is written; a reader who does not read is not waited for."""
-        done = threading.Event()
-
-        def wait_for_writer() -> None:
-            self._lines.join()
-            done.set()
-
-        threading.Thread(target=wait_for_writer, daemon=True).start()
-        done.wait(_FLUSH_SECONDS)
+        end = time.monotonic() + _FLUSH_SECONDS
+        while (self._lines or self._is_writing) and time.monotonic() < end:
+            time.sleep(_GATHER_SECONDS)
 
     def _write_for_ever(self) -> None:
         while True:
-            line = self._lines.get()
+            self._wanted.wait()
+            time.sleep(_GATHER_SECONDS)
+            self._is_writing = True
+            self._wanted.clear()  # before the lines are taken: one that comes now sets it again
             # Gone is the reader: nobody is left to be told.
-            with contextlib.suppress(OSError):
-                self._write(line)
-                if self._dropped:
-                    dropped, self._dropped = self._dropped, 0
-                    self._write(
-                        f'{{"level":"warning","event":"log_lines_dropped","lines":{dropped}}}'
-                    )
-            self._lines.task_done()
+            while self._lines:
+                with contextlib.suppress(OSError):
+                    self._write_some()
+            self._is_writing = False
 
-    def _write(self, line: str) -> None:
-        rest = line.encode(errors="replace") + b"\n"
+    def _write_some(self) -> None:
+        lines = [self._lines.popleft() for _ in range(min(len(self._lines), _BATCH))]
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            lines.append(f'{{"level":"warning","event":"log_lines_dropped","lines":{dropped}}}')
+        rest = "".join(f"{line}\n" for line in lines).encode(errors="replace")
         while rest:
             rest = rest[os.write(self._file_descriptor, rest) :]

@@ -1,7 +1,7 @@
 """Which trace a message to an endpoint is part of."""
 
 from services.webhooks.answers import Answer, Outcome
-from services.webhooks.spans import attempt_span, joined_cause
+from services.webhooks.spans import attempt_span, joined_cause, trace_id_of
 from shared.log.event import Cause, Event, OrderedState, StoredEvent
 from shared.runtime.trace_context import TraceContext, parse_traceparent
 from shared.runtime.traces import SpanKind
@@ -52,3 +52,8 @@ def test_without_an_answer_it_is_an_error_without_a_status() -> None:
     span = attempt_span(CONTEXT, Cause(), Answer(outcome=Outcome.TIMED_OUT), "p1")
     assert span.is_error
     assert "http.response.status_code" not in span.attributes
+
+
+def test_the_log_has_the_trace_of_the_newest_change() -> None:
+    assert trace_id_of(Cause(traceparent=trace(9))) == f"{9:032x}"
+    assert trace_id_of(Cause()) is None

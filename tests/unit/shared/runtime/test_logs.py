@@ -4,7 +4,7 @@ import os
 import msgspec
 import pytest
 
-from shared.runtime.logs import JsonFormatter, _LineHandler, correlated
+from shared.runtime.logs import JsonFormatter, _LineHandler, correlated, lines_logged
 
 
 def line_of(message: str, **extra: object) -> dict[str, object]:
@@ -58,11 +58,27 @@ def test_a_reader_who_stops_reading_does_not_stop_the_writer() -> None:
     reading, writing = os.pipe()
     handler = _LineHandler(writing)
     handler.setFormatter(JsonFormatter())
-    record = logging.makeLogRecord({"msg": "m" * 1000})
-    for _ in range(11_000):  # eleven megabytes into a pipe of 64 KiB
+    record = logging.makeLogRecord({"msg": "m" * 1000, "levelname": "NOTSET"})
+    before = dict(lines_logged())
+    for _ in range(13_000):  # thirteen megabytes into a pipe of 64 KiB
         handler.emit(record)
+    assert lines_logged()["notset"] - before.get("notset", 0) == 13_000
+    assert lines_logged()["dropped"] - before.get("dropped", 0) >= 1_500
     os.set_blocking(reading, False)
     assert os.read(reading, 10).startswith(b'{"at":"')
     os.close(reading)
     handler.flush()
     os.close(writing)
+
+
+def test_what_was_logged_is_written_when_it_is_flushed() -> None:
+    reading, writing = os.pipe()
+    handler = _LineHandler(writing)
+    handler.setFormatter(JsonFormatter())
+    for number in range(100):
+        handler.emit(logging.makeLogRecord({"msg": "x", "number": number}))
+    handler.flush()
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        numbers = [msgspec.json.decode(line)["number"] for line in lines]
+    assert numbers == list(range(100))
