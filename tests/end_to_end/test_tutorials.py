@@ -16,6 +16,13 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 # What no test types, and why. There must be few.
 LEFT_OUT = {
     "make run": "is running already, on a port of the test's",
+    "cd examples/tasks_node && npm install && TASKS_NATS_URL=$MOODS_NATS_URL TASKS_TOKEN=$APPEND "
+    "node tasks.js": "needs npm and its registry; test_method_service_in_node.py runs it",
+    "docker build -f Containerfile -t tidings .": "needs Docker; test_cluster.py runs the files",
+    'docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/here" -w /here tidings secrets secrets': (
+        "the same"
+    ),
+    "docker compose up --detach --wait": "the same",
 }
 # The only words that are changed: ports, which may be taken.
 PORTS = ("8080", "8765", "9000")
@@ -46,7 +53,7 @@ def up(checkout: Path, ports: dict[str, str]) -> Iterator[Up]:
         up.close()
 
 
-@pytest.mark.parametrize("name", ["client", "webhooks"])
+@pytest.mark.parametrize("name", ["client", "webhooks", "platform"])
 def test_a_stranger_can_follow_it_word_by_word(
     name: str, up: Up, checkout: Path, ports: dict[str, str], tmp_path: Path
 ) -> None:
