@@ -78,6 +78,7 @@ LINES: Mapping[str, str] = {
     "webhook_merge_postponed": "Events do not reach the lanes now, as PostgreSQL is away.",
     "webhook_secret_unreadable": "TIDINGS_SECRET_KEY is not the one of this subscription.",
     "webhook_settling_postponed": "What was sent is not written yet, as PostgreSQL is away.",
+    "webhook_settling_refused": "PostgreSQL refuses for good how one look ended: it is looked anew.",
     "webhook_unauthorized": "An endpoint does not take our VAPID signature.",
     "webhook_verification_crashed": "A bug with one verification.",
     "webhook_verification_postponed": "What a verification brought is not written yet.",

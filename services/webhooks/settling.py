@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 _GATHER_SECONDS = 0.005
 _BATCH = 200
 _RETRY_SECONDS = 0.5
+# About what is written, so for good; whatever else PostgreSQL says may pass.
+_REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
 class LookEnd(msgspec.Struct, frozen=True):
@@ -65,21 +67,38 @@ class Settling:
                 self._idle.set()
 
     async def _write(self, batch: Sequence[LookEnd]) -> None:
-        """Until it is written: what is lost here would be told again, and its backoff forgotten."""
-        settlements = [end.settlement for end in batch if end.settlement is not None]
-        attempts = [attempt for end in batch for attempt in end.attempts]
-        gone = [end.lane_id for end in batch if end.settlement is None]
+        """Until it is written: what is lost here would be told again, and its backoff forgotten.
+
+        What is refused for good is given up alone, not with all that it came with.
+        """
         while True:
             try:
-                if settlements:
-                    await settle_lanes(self._pool, settlements)
-                if gone:
-                    async with self._pool.acquire() as connection, connection.transaction():
-                        await delete_push_subscriptions(connection, gone, because="gone")
-                if attempts:
-                    await write_attempts(self._pool, attempts)
+                await self._write_together(batch)
+            except _REFUSALS as error:
+                if len(batch) > 1:
+                    middle = len(batch) // 2
+                    await self._write(batch[:middle])
+                    await self._write(batch[middle:])
+                else:
+                    _log.error(
+                        "webhook_settling_refused",
+                        extra={"subscription": batch[0].lane_id, "error": repr(error)},
+                    )
+                return
             except POSTGRES_ERRORS as error:
                 _log.warning("webhook_settling_postponed", extra={"error": repr(error)})
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return
+
+    async def _write_together(self, batch: Sequence[LookEnd]) -> None:
+        settlements = [end.settlement for end in batch if end.settlement is not None]
+        attempts = [attempt for end in batch for attempt in end.attempts]
+        gone = [end.lane_id for end in batch if end.settlement is None]
+        if settlements:
+            await settle_lanes(self._pool, settlements)
+        if gone:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await delete_push_subscriptions(connection, gone, because="gone")
+        if attempts:
+            await write_attempts(self._pool, attempts)

@@ -1,5 +1,6 @@
 """Lanes under operators, several workers, and a log that lost its consumer or itself."""
 
+import asyncio
 import functools
 
 import pytest
@@ -66,6 +67,24 @@ async def test_several_workers_share_the_lanes(bench: WebhookBench, sink: Webhoo
 
     for place, user in enumerate(users):
         assert newest(sink, f"/{place}") == {user.account_id: {"Email": "s10"}}
+
+
+async def test_an_end_that_the_database_refuses_holds_up_no_other(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    users = [await bench.user() for _ in range(5)]
+    lanes = [await bench.subscribe(user, sink.url(f"/{place}")) for place, user in enumerate(users)]
+    refused = f"subscription_id <> '{lanes[2]}' OR kind <> 'push'"
+    await bench.pool.execute(f"ALTER TABLE delivery_attempts ADD CHECK ({refused})")
+    async with bench.worker():
+        await asyncio.gather(*(bench.change(user.account_id) for user in users))
+        for lane in lanes:
+            await eventually(functools.partial(is_converged, bench, lane))
+
+    written = await bench.pool.fetch(
+        "SELECT subscription_id FROM delivery_attempts WHERE kind = 'push'"
+    )
+    assert {row["subscription_id"] for row in written} == {*lanes} - {lanes[2]}
 
 
 async def test_a_lost_consumer_is_made_up_for(bench: WebhookBench, sink: WebhookSink) -> None:
