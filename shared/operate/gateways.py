@@ -62,6 +62,7 @@ class UnknownConnectionError(LookupError):
 
     def __init__(self, connection_id: str, *, is_gateway_there: bool) -> None:
         self.connection_id = connection_id
+        self.is_gateway_there = is_gateway_there
         super().__init__(
             f"no connection {connection_id} is open, or ended lately"
             if is_gateway_there

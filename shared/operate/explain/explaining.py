@@ -8,13 +8,22 @@ import msgspec
 from shared.bus.connection import Bus
 from shared.bus.jetstream import JetStream
 from shared.operate.explain.case import Case
+from shared.operate.explain.connection_case import ConnectionCase
+from shared.operate.explain.connections import judge_connection
 from shared.operate.explain.ended import judge_ended_subscription
 from shared.operate.explain.evidence import EventEvidence, MergingEvidence
 from shared.operate.explain.findings import event_shown, event_steps
+from shared.operate.explain.read_connections import ConnectionEvidence, ConnectionReader
 from shared.operate.explain.read_event import EventReader, NoEvent
 from shared.operate.explain.read_receivers import ReceiverReader
 from shared.operate.explain.subscriptions import judge_subscription
-from shared.operate.explain.summary import no_receiver, nothing_known, summed_up
+from shared.operate.explain.summary import (
+    but_one_that_ended_before,
+    gateway_silent,
+    no_receiver,
+    nothing_known,
+    summed_up,
+)
 from shared.operate.explain.words import (
     AllOfUser,
     ByAccount,
@@ -27,6 +36,7 @@ from shared.operate.explain.words import (
     Verdict,
     WhichEvent,
 )
+from shared.operate.gateways import UnknownConnectionError
 from shared.web_push.sealing import Vault
 
 
@@ -36,6 +46,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     pool: asyncpg.Pool
     bus: Bus | None
     vault: Vault | None = None  # opens what endpoints answered
+    by: str = "tidings explain"  # who asks, for the logs of the gateways
 
 
 async def explain(resources: Resources, question: Question) -> Explanation:
@@ -48,6 +59,8 @@ class _Asked(msgspec.Struct, frozen=True):
 
     receiver: Receiver
     user_id: str | None
+    connection: ConnectionEvidence | None = None
+    is_silent: bool = False  # the gateway that would know
 
 
 class _Explainer:
@@ -55,6 +68,7 @@ class _Explainer:
         bus = resources.bus
         self._events = EventReader(resources.pool, None if bus is None else JetStream(bus))
         self._receivers = ReceiverReader(resources.pool, resources.vault)
+        self._connections = ConnectionReader(bus, by=resources.by)
 
     async def explain(self, question: Question) -> Explanation:
         asked = await self._asked(question.receivers)
@@ -74,7 +88,7 @@ class _Explainer:
                 user_id = await self._user_of(subscription_id)
                 return _Asked(Receiver(kind="subscription", id=subscription_id), user_id)
             case OneConnection(id=connection_id):
-                return _Asked(Receiver(kind="connection", id=connection_id), None)
+                return await self._asked_connection(connection_id)
             case AllOfUser(user=name):
                 user = await self._receivers.user(name)
                 return _Asked(Receiver(kind="user", id=user.id, user=user.name), user.id)
@@ -94,23 +108,58 @@ class _Explainer:
         accounts = [] if user_id is None else await self._receivers.accounts(user_id)
         return await self._events.by_cursor(which, accounts)
 
+    async def _asked_connection(self, connection_id: str) -> "_Asked":
+        receiver = Receiver(kind="connection", id=connection_id)
+        try:
+            found = await self._connections.connection(connection_id)
+        except UnknownConnectionError as error:
+            return _Asked(receiver, None, is_silent=not error.is_gateway_there)
+        return _Asked(receiver, found.details.user, connection=found)
+
     async def _verdicts(self, event: EventEvidence, asked: "_Asked") -> tuple[Verdict, ...]:
         """None where nobody is there to be told."""
+        if asked.connection is not None:
+            return (await self._of_connection(event, asked.connection),)
+        if asked.is_silent:
+            return (gateway_silent(asked.receiver, event_steps(event)),)
         if asked.receiver.kind == "subscription":
             return await self._of_subscription(event, asked.receiver.id)
         if asked.user_id is not None:
-            return await self._of_user(event, asked.user_id)
+            return await self._of_user(event, asked.receiver, asked.user_id)
         return ()
 
-    async def _of_user(self, event: EventEvidence, user_id: str) -> tuple[Verdict, ...]:
+    async def _of_user(
+        self, event: EventEvidence, receiver: Receiver, user_id: str
+    ) -> tuple[Verdict, ...]:
+        """Of what ended before the event only the last of each kind."""
         verdicts: list[Verdict] = []
         for subscription_id in await self._receivers.subscription_ids(user_id):
             verdicts += await self._of_subscription(event, subscription_id)
         access = await self._receivers.access(user_id, event.account_id)
         now = await self._receivers.now()
-        for ended in await self._receivers.ended_subscriptions(user_id):
-            verdicts.append(judge_ended_subscription(event, ended, access, now))
+        verdicts += but_one_that_ended_before(
+            judge_ended_subscription(event, ended, access, now)
+            for ended in await self._receivers.ended_subscriptions(user_id)
+        )
+        of_user = await self._connections.of_user(user_id)
+        verdicts += but_one_that_ended_before(
+            [await self._of_connection(event, found) for found in of_user.connections]
+        )
+        if of_user.silent or not of_user.is_any_gateway_there:
+            verdicts.append(gateway_silent(receiver, event_steps(event), of_user.silent))
         return tuple(verdicts)
+
+    async def _of_connection(self, event: EventEvidence, found: ConnectionEvidence) -> Verdict:
+        access = await self._receivers.access(found.details.user, event.account_id)
+        return judge_connection(
+            ConnectionCase(
+                event=event,
+                connection=found.details,
+                access=access,
+                gateway_cursor=found.gateway_cursor,
+                now=await self._receivers.now(),
+            )
+        )
 
     async def _of_subscription(
         self, event: EventEvidence, subscription_id: str

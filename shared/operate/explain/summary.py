@@ -1,10 +1,12 @@
 """The verdicts of all receivers in one; no I/O."""
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 
+from shared.operate.connections import gateway_of
 from shared.operate.explain.findings import Finding, verdict
-from shared.operate.explain.wording import times
+from shared.operate.explain.wording import listed, times
 from shared.operate.explain.words import (
     Advice,
     EventShown,
@@ -44,6 +46,43 @@ def nothing_known(receiver: Receiver, reason: Reason, headline: str) -> Verdict:
     """Of an event that there is not."""
     advice = Advice(text="The events that the log has:", command="tidings events --last 20")
     return verdict(receiver, Finding(reason=reason, headline=headline, advice=(advice,)))
+
+
+def but_one_that_ended_before(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Those that had ended when the event came, but for the first, explain nothing."""
+    kept: list[Verdict] = []
+    for one in verdicts:
+        is_first = all(other.reason is not Reason.ENDED_BEFORE for other in kept)
+        if is_first or one.reason is not Reason.ENDED_BEFORE:
+            kept.append(one)
+    return kept
+
+
+def gateway_silent(
+    receiver: Receiver, steps: tuple[Step, ...], gateways: tuple[str, ...] = ()
+) -> Verdict:
+    """Nobody answers who would know; `gateways`: those that should, if they are known."""
+    if receiver.kind == "connection":
+        headline = (
+            f"Not known: gateway {gateway_of(receiver.id)}, which connection {receiver.id} is of, "
+            "does not answer: it ended, or cannot be reached"
+        )
+    elif gateways:
+        headline = f"Not known: connections of {listed(gateways)}, which did not answer"
+    else:
+        headline = "Not known: connections, since no gateway answers"
+    finding = Finding(
+        reason=Reason.GATEWAY_SILENT,
+        headline=headline,
+        advice=(
+            Advice(
+                text="A gateway that ended forgets its connections: its log has a line "
+                "connection_ended of each. Those that answer:",
+                command="tidings connection list",
+            ),
+        ),
+    )
+    return verdict(receiver, finding, steps)
 
 
 _NOBODY = {
