@@ -17,6 +17,7 @@ from services.cli.settings import (
     settings_of,
     with_servers_in_use,
 )
+from services.webhooks.settings import WebhookSettings
 from shared.bus.connection import Bus, BusUnavailableError, open_bus
 from shared.operate.explain.explaining import Resources
 from shared.operate.explain.explaining import explain as explain_question
@@ -129,4 +130,7 @@ async def _resources(pool: asyncpg.Pool, environ: Mapping[str, str]) -> AsyncIte
             )
         except BusUnavailableError as error:
             typer.echo(f"tidings: {error}", err=True)
-        yield Resources(pool=pool, bus=bus, vault=vault)
+        webhooks = settings_of(environ, WebhookSettings)
+        yield Resources(
+            pool=pool, bus=bus, vault=vault, origin_at_once_max=webhooks.origin_at_once_max
+        )

@@ -24,6 +24,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     access: AccessEvidence
     merging: MergingEvidence
     now: datetime
+    origin_at_once_max: int  # requests to one origin that a deliverer has under way
 
     @property
     def sequence(self) -> int:
@@ -57,7 +58,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         lane = self.subscription
         if not self.is_passed and lane.cursor:  # of a message in parts some were not taken
             return None
+        if not self.is_remembered:
+            return None
         return next((one for one in self.tries if one.outcome == "accepted"), None)
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether the first request that told of it must be among those that are kept."""
+        pushes = [one for one in self.subscription.attempts if one.kind == "push"]
+        made = self.subscription.attempts_made - 1  # without the PushVerification
+        return len(pushes) >= made or any(one.cursor < self.sequence for one in pushes)
 
     @property
     def looker(self) -> Looker:

@@ -66,7 +66,7 @@ class ConnectionCase(msgspec.Struct, frozen=True, kw_only=True):
     def told_by(self) -> Moment | None:
         """The first frame that told of it, or of what superseded it."""
         for frame in self.frames:
-            if self.has_reached(frame.cursor) and (self._told_in(frame) or frame.is_cut):
+            if self.has_reached(frame.cursor) and (self.told_in(frame) or frame.is_cut):
                 return frame
         return None
 
@@ -78,13 +78,14 @@ class ConnectionCase(msgspec.Struct, frozen=True, kw_only=True):
             not self.has_reached(frame.cursor) for frame in frames
         )
 
-    def _told_in(self, frame: Moment) -> Mapping[str, str]:
+    def told_in(self, frame: Moment) -> Mapping[str, str]:
+        """What it said of the types that the event changed, whatever is asked for now."""
         states = (frame.changed or {}).get(self.event.account_id, {})
-        return {name: state for name, state in states.items() if name in self.types}
+        return {name: state for name, state in states.items() if name in self.event.changed}
 
     def is_newer(self, frame: Moment) -> bool:
         """Whether the frame told newer states than the event's own."""
-        told = self._told_in(frame)
+        told = self.told_in(frame)
         return any(self.event.changed[name] != state for name, state in told.items())
 
 

@@ -89,7 +89,7 @@ def _sent(case: ConnectionCase) -> Finding | None:
     superseded = None
     decoded = decode_cursor(frame.cursor or "")
     if decoded is not None:
-        superseded = case.event.superseded_by(case.types, decoded.sequence)
+        superseded = case.event.superseded_by(case.told_in(frame), decoded.sequence)
     if case.is_newer(frame):
         newer = "a newer state" if superseded is None else f"the newer state of event {superseded}"
         return Finding(
@@ -190,9 +190,10 @@ def _pending(case: ConnectionCase) -> Finding | None:
 
 
 def _over(case: ConnectionCase) -> Finding | None:
-    if case.ended_at is None or case.has_reached(case.connection.cursor):
+    if case.ended_at is None:
         return None
-    return _ended_untold(case)
+    may_be_told = case.has_reached(case.connection.told_cursor) and not case.is_remembered
+    return None if may_be_told else _ended_untold(case)
 
 
 def _told(case: ConnectionCase) -> Finding | None:

@@ -129,7 +129,7 @@ class SubscriptionEvidence(msgspec.Struct, frozen=True, kw_only=True):
     paused_at: datetime | None = None
     attempts: tuple[AttemptEvidence, ...] = ()
     attempts_made: int = 1  # ever, the PushVerification too
-    busy_of_origin: int = 0  # lanes of the same origin that are being told something
+    busy_of_origin: int = 0  # lanes of the same origin and health that are being told something
 
     def types_at(self, at: datetime) -> Types:
         for change in self.types_changes:

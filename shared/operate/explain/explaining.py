@@ -47,6 +47,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     bus: Bus | None
     vault: Vault | None = None  # opens what endpoints answered
     by: str = "tidings explain"  # who asks, for the logs of the gateways
+    origin_at_once_max: int = 100  # TIDINGS_WEBHOOK_ORIGIN_AT_ONCE_MAX of the deliverers
 
 
 async def explain(resources: Resources, question: Question) -> Explanation:
@@ -66,6 +67,7 @@ class _Asked(msgspec.Struct, frozen=True):
 class _Explainer:
     def __init__(self, resources: Resources) -> None:
         bus = resources.bus
+        self._origin_at_once_max = resources.origin_at_once_max
         self._events = EventReader(resources.pool, None if bus is None else JetStream(bus))
         self._receivers = ReceiverReader(resources.pool, resources.vault)
         self._connections = ConnectionReader(bus, by=resources.by)
@@ -176,5 +178,12 @@ class _Explainer:
             access = await self._receivers.access(ended.user_id, event.account_id)
             return (judge_ended_subscription(event, ended, access, now),)
         access = await self._receivers.access(found.user_id, event.account_id)
-        case = Case(event=event, subscription=found, access=access, merging=merging, now=now)
+        case = Case(
+            event=event,
+            subscription=found,
+            access=access,
+            merging=merging,
+            now=now,
+            origin_at_once_max=self._origin_at_once_max,
+        )
         return (judge_subscription(case),)

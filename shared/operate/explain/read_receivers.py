@@ -16,7 +16,7 @@ from shared.operate.explain.evidence import (
     TypesChange,
 )
 from shared.store.people import UnknownNameError
-from shared.web_push.endpoint import read_endpoint
+from shared.web_push.endpoint import EndpointError, read_endpoint
 from shared.web_push.endpoint_secrets import unseal_endpoint
 from shared.web_push.sealing import SealingKey, UnsealError, Vault
 
@@ -157,7 +157,10 @@ class ReceiverReader:
             endpoint = unseal_endpoint(key, row["id"], row["sealed"])
         except UnsealError:  # another TIDINGS_SECRET_KEY than the deployment's
             return None, None
-        return read_endpoint(endpoint.url).origin, key
+        try:
+            return read_endpoint(endpoint.url).origin, key
+        except EndpointError:  # of other rules than today's
+            return None, key
 
 
 _SAME = (
@@ -192,6 +195,7 @@ _SUBSCRIPTION = """
         lanes.*,
         (SELECT count(*) FROM lanes AS other WHERE other.origin = lanes.origin
             AND other.lease IS NOT NULL AND other.due_at > now()
+            AND (other.failures > 0) = (lanes.failures > 0)
             AND other.subscription_id <> lanes.subscription_id) AS busy_of_origin
     FROM push_subscriptions AS s
     JOIN users ON users.id = s.user_id

@@ -101,8 +101,10 @@ def _passed(case: Case) -> Finding | None:
 
 def _not_wanted(case: Case) -> Finding | None:
     """What is left to tell is nothing that it wants and may see."""
-    is_merged = case.subscription.target >= case.sequence
-    return missing(case, case.now) or (None if is_merged else missing(case, case.at))
+    now = missing(case, case.now)
+    if now is None and case.subscription.target >= case.sequence:
+        return None  # it was merged later, with what came then
+    return missing(case, case.at) or now
 
 
 def _over(case: Case) -> Finding | None:
@@ -197,7 +199,7 @@ def _waiting(case: Case) -> Finding | None:
 def _due(case: Case, due_at: datetime) -> Finding:
     subscription, now = case.subscription, case.now
     steps = (*attempts_steps(case.tries), Step(what="due", at=due_at, text="for a deliverer"))
-    if subscription.busy_of_origin:
+    if subscription.busy_of_origin >= case.origin_at_once_max:
         busy = times(subscription.busy_of_origin, "other subscription")
         return Finding(
             reason=Reason.ORIGIN_BUSY,

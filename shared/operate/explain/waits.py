@@ -126,6 +126,7 @@ def waiting(
     until = subscription.due_at or now
     failed = ""
     last = next((one for one in reversed(subscription.attempts) if one.kind == "push"), None)
+    shown = tries or (() if last is None else (last,))
     if subscription.failures and last is not None:
         failures = times(subscription.failures, "failure")
         failed = f" after {failures}; the last answer was {attempt_text(last)}"
@@ -134,7 +135,7 @@ def waiting(
         reason=wait.reason,
         headline=f"{verb} until {moment(until, now)} (in {span(until - now)}): {wait.text}{failed}",
         steps=(
-            *attempts_steps(tries),
+            *attempts_steps(shown),
             Step(what="waits", at=now, text=f"until {moment(until, now)}: {wait.text}"),
         ),
         advice=(

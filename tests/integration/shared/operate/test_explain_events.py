@@ -1,0 +1,128 @@
+"""Which event is meant, and what is said where there is none; on real servers."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.bus.connection import BusUnavailableError
+from shared.log.cursor import Cursor
+from shared.log.event import Cause
+from shared.operate.explain.words import (
+    ByAccount,
+    ByCursor,
+    OneSubscription,
+    Outcome,
+    Reason,
+    Receivers,
+)
+from shared.runtime.clock import now_utc_text
+from shared.store.people import UnknownNameError
+from tests.support.explained import Explainer
+from tests.support.webhook_sink import WebhookSink
+from tests.support.webhooks import WebhookBench
+
+pytestmark = pytest.mark.integration
+
+HISTORY = 64  # events that the log keeps of an account
+NOBODY: Receivers = OneSubscription("p-nobody")
+
+
+async def test_one_that_is_named_by_its_cursor(
+    bench: WebhookBench, why: Explainer, sink: WebhookSink
+) -> None:
+    user = await bench.user()
+    subscription = await bench.subscribe(user, sink.url("/cursor"), types=["Mailbox"])
+    await bench.change(user.account_id)
+    epoch = await bench.log.guard.epoch()
+    cursor = ByCursor(Cursor(epoch, bench.sequences[user.account_id]))
+    explained = await why.ask(cursor, OneSubscription(subscription))
+    assert explained.event is not None
+    assert explained.event.account == user.account_id
+    assert explained.event.changed == {"Email": "s1"}
+    assert explained.event.method == "test"
+    assert (explained.outcome, explained.headline) == (
+        Outcome.NOT_TOLD,
+        explained.verdicts[0].headline,
+    )
+
+
+async def test_the_newest_of_an_account_and_of_a_type(bench: WebhookBench, why: Explainer) -> None:
+    user = await bench.user()
+    await bench.change(user.account_id, "Email")
+    email = bench.sequences[user.account_id]
+    await bench.change(user.account_id, "Mailbox")
+    mailbox = bench.sequences[user.account_id]
+    await bench.pool.execute("DELETE FROM outbox WHERE account_id = $1", user.account_id)
+
+    async def found(**wanted: object) -> int | None:
+        which = ByAccount(account=user.account_id, **wanted)  # type: ignore[arg-type]
+        event = (await why.ask(which, NOBODY)).event
+        return None if event is None else event.sequence
+
+    assert await found() == mailbox
+    assert await found(type="Email") == email
+    assert await found(type="Thread") is None
+    assert await found(since=datetime.now(UTC) - timedelta(hours=1)) == mailbox
+    assert await found(since=datetime.now(UTC) + timedelta(hours=1)) is None
+
+
+async def test_what_is_no_event(bench: WebhookBench, why: Explainer) -> None:
+    user = await bench.user()
+    await bench.change(user.account_id)
+    last = bench.sequences[user.account_id]
+    assert (await why.subscription(0, "p-nobody")).reason is Reason.UNKNOWN_EVENT
+    assert (await why.subscription(last + 1000, "p-nobody")).reason is Reason.FUTURE_EVENT
+    other = ByCursor(Cursor("abcdef", last))
+    assert (await why.subscription(other, "p-nobody")).reason is Reason.OTHER_LOG
+    clock = await bench.log.keeper._jetstream.last_message("STATE", "state._.clock")
+    assert clock is not None
+    mark = await why.subscription(clock.sequence, "p-nobody")
+    assert mark.reason is Reason.UNKNOWN_EVENT
+    nobody = await why.subscription(last, "p-nobody")
+    assert (nobody.reason, nobody.outcome) == (Reason.UNKNOWN_SUBSCRIPTION, Outcome.UNKNOWN)
+    with pytest.raises(UnknownNameError):
+        await why.ask("no such account", NOBODY)
+
+
+async def test_the_end_of_an_account(bench: WebhookBench, why: Explainer) -> None:
+    user = await bench.user()
+    await bench.change(user.account_id)
+    sequence = await bench.log.appender.end(user.account_id, at=now_utc_text(), cause=Cause())
+    found = await why.subscription(sequence, "p-nobody")
+    assert found.reason is Reason.ACCOUNT_REMOVED
+
+
+async def test_one_that_the_log_keeps_no_more(
+    bench: WebhookBench, why: Explainer, sink: WebhookSink
+) -> None:
+    """What it changed is known as long as a later event carries it."""
+    user = await bench.user()
+    subscription = await bench.subscribe(user, sink.url("/kept"))
+    await bench.change(user.account_id, "Thread", "Email")
+    sequence = bench.sequences[user.account_id]
+    for _ in range(HISTORY + 1):
+        await bench.change(user.account_id, "Email")
+    explained = await why.ask(sequence, OneSubscription(subscription))
+    assert explained.event is not None
+    assert not explained.event.is_kept
+    assert explained.event.changed == {"Thread": "s1"}, "all that is still known of it"
+    async with bench.worker():
+        found = await why.becomes(Reason.TOLD, sequence, subscription)
+    assert "names it" in found.steps[0].text + found.steps[1].text
+    for _ in range(HISTORY):
+        await bench.change(user.account_id, "Thread")
+    gone = await why.subscription(sequence, subscription)
+    assert gone.reason is Reason.NOT_KEPT
+
+
+async def test_without_nats_what_waits_for_it_is_explained_all_the_same(
+    bench: WebhookBench, why: Explainer
+) -> None:
+    user = await bench.user()
+    subscription = await bench.subscribe(user, "http://127.0.0.1:9/")
+    deaf = Explainer(why.pool, None, why.vault)
+    found = await deaf.subscription(user.account_id, subscription)
+    assert found.reason is Reason.NOT_APPENDED
+    assert "NATS cannot be reached" in found.headline
+    with pytest.raises(BusUnavailableError):
+        await deaf.subscription(1, subscription)
