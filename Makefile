@@ -90,6 +90,19 @@ PURE_MODULES := \
   shared/log/verdict.py \
   shared/method_service/contract.py \
   shared/operate/connections.py \
+  shared/operate/explain/case.py \
+  shared/operate/explain/connection_case.py \
+  shared/operate/explain/connections.py \
+  shared/operate/explain/ended.py \
+  shared/operate/explain/evidence.py \
+  shared/operate/explain/findings.py \
+  shared/operate/explain/subscriptions.py \
+  shared/operate/explain/summary.py \
+  shared/operate/explain/unverified.py \
+  shared/operate/explain/waits.py \
+  shared/operate/explain/wording.py \
+  shared/operate/explain/words.py \
+  shared/store/waits.py \
   shared/runtime/trace_context.py \
   shared/web_push/*
 COMMA := ,

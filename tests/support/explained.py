@@ -22,6 +22,20 @@ from shared.operate.explain.words import (
 )
 from shared.web_push.sealing import Vault
 from tests.support.eventually import eventually
+from tests.support.webhook_sink import Behaviour
+from tests.support.webhooks import WebhookBench, WebhookUser
+
+SERVER_ERROR = Behaviour(status=500, body=b"the \x1b[31mdatabase\nis away")
+
+
+async def change(bench: WebhookBench, user: WebhookUser, *types: str) -> int:
+    """The sequence of a new event of the user's account."""
+    await bench.change(user.account_id, *types)
+    return bench.sequences[user.account_id]
+
+
+def texts(verdict: Verdict) -> str:
+    return " | ".join((verdict.headline, *(f"{step.what}: {step.text}" for step in verdict.steps)))
 
 
 class Explainer(msgspec.Struct, frozen=True):

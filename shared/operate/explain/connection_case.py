@@ -5,9 +5,9 @@ from datetime import datetime
 
 import msgspec
 
-from shared.log.cursor import decode_cursor
+from shared.log.cursor import Cursor, decode_cursor
 from shared.operate.connections import ConnectionDetails, Moment
-from shared.operate.explain.evidence import AccessEvidence, EventEvidence, wanted
+from shared.operate.explain.evidence import AccessEvidence, EventEvidence, Types, wanted
 from shared.operate.explain.findings import Looker
 
 
@@ -26,9 +26,18 @@ class ConnectionCase(msgspec.Struct, frozen=True, kw_only=True):
         return self.event.at or self.now
 
     @property
+    def asked_types(self) -> Types:
+        """What it asks for; of very many only the first are known: then it may be all."""
+        connection = self.connection
+        if connection.types is None or connection.type_count <= len(connection.types):
+            return connection.types
+        was_filtered = self._is_at_event(connection.filtered_cursor)
+        return connection.types if was_filtered else None
+
+    @property
     def types(self) -> frozenset[str]:
         """Of the event, that the connection asks for."""
-        return wanted(self.event.changed, self.connection.types)
+        return wanted(self.event.changed, self.asked_types)
 
     @property
     def ended_at(self) -> datetime | None:
@@ -56,6 +65,10 @@ class ConnectionCase(msgspec.Struct, frozen=True, kw_only=True):
             and decoded.epoch == self.event.epoch
             and decoded.sequence >= (self.event.sequence or 0)
         )
+
+    def _is_at_event(self, text: str | None) -> bool:
+        cursor = None if text is None else decode_cursor(text)
+        return cursor == Cursor(self.event.epoch, self.event.sequence or 0)
 
     @property
     def frames(self) -> tuple[Moment, ...]:

@@ -86,10 +86,8 @@ def _sent(case: ConnectionCase) -> Finding | None:
     is_newest = frame.cursor == connection.told_cursor
     if is_newest and connection.stalled_seconds is not None and connection.unsent_octets:
         return _stalled(case, (step,), "written, and ")
-    superseded = None
-    decoded = decode_cursor(frame.cursor or "")
-    if decoded is not None:
-        superseded = case.event.superseded_by(case.told_in(frame), decoded.sequence)
+    up_to = decode_cursor(frame.cursor or "")
+    superseded = case.event.superseded_by(case.told_in(frame), up_to.sequence if up_to else 0)
     if case.is_newer(frame):
         newer = "a newer state" if superseded is None else f"the newer state of event {superseded}"
         return Finding(
@@ -166,7 +164,7 @@ def _filtered(case: ConnectionCase) -> Finding | None:
     connection = case.connection
     if connection.transport == "websocket" and connection.types == ():
         return _push_not_enabled(case)
-    return filtered(case.event, case.looker, AskedTypes(connection.types), case.now)
+    return filtered(case.event, case.looker, AskedTypes(case.asked_types), case.now)
 
 
 def _not_allowed(case: ConnectionCase) -> Finding | None:

@@ -1,6 +1,5 @@
 """What the rules for subscriptions and for connections share; no I/O."""
 
-from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -245,8 +244,3 @@ def _grant_again(event: EventEvidence, user: str) -> Advice:
         text="If it should see the account:",
         command=f"tidings grant add {event.account_id} {user} read",
     )
-
-
-def states_differ(told: Mapping[str, str], event: EventEvidence) -> bool:
-    """Whether a newer state than the event's own was told."""
-    return any(told[name] != state for name, state in event.changed.items() if name in told)

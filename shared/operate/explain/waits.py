@@ -49,7 +49,7 @@ def attempts_steps(attempts: Sequence[AttemptEvidence]) -> tuple[Step, ...]:
     for place, attempt in enumerate(attempts):
         if left_out > 0 and 1 <= place <= left_out:
             if place == 1:
-                steps.append(Step(what="…", at=attempt.at, text=f"{times(left_out, 'more try')}"))
+                steps.append(Step(what="…", at=attempt.at, text=f"{left_out} more in between"))
             continue
         steps += _steps(attempt)
     return tuple(steps)

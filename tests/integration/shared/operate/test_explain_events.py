@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.bus.connection import BusUnavailableError
+from shared.bus.connection import BusUnavailableError, open_bus
 from shared.log.cursor import Cursor
 from shared.log.event import Cause
 from shared.operate.explain.words import (
@@ -16,10 +16,13 @@ from shared.operate.explain.words import (
     Receivers,
 )
 from shared.runtime.clock import now_utc_text
-from shared.store.people import UnknownNameError
+from shared.store.lane_admin import pause_lane, probe_lane, resume_lane
+from shared.store.people import UnknownNameError, add_account, add_grant
+from tests.support.eventually import eventually
 from tests.support.explained import Explainer
+from tests.support.servers import NatsServer
 from tests.support.webhook_sink import WebhookSink
-from tests.support.webhooks import WebhookBench
+from tests.support.webhooks import WebhookBench, webhook_bench
 
 pytestmark = pytest.mark.integration
 
@@ -126,3 +129,45 @@ async def test_without_nats_what_waits_for_it_is_explained_all_the_same(
     assert "NATS cannot be reached" in found.headline
     with pytest.raises(BusUnavailableError):
         await deaf.subscription(1, subscription)
+
+
+async def test_what_a_deliverer_could_not_read_while_nats_was_away(
+    fresh_nats: NatsServer, postgres_dsn: str, sink: WebhookSink
+) -> None:
+    """It sees two accounts, so it must read the log before it tells."""
+    async with webhook_bench(fresh_nats.url, postgres_dsn) as bench:
+        user = await bench.user()
+        other = await add_account(bench.pool, "another one")
+        await add_grant(bench.pool, other, user.id, "read")
+        subscription = await bench.subscribe(user, sink.url("/away"))
+        await pause_lane(bench.pool, subscription)
+        async with bench.worker():
+            await bench.change(user.account_id)
+            sequence = bench.sequences[user.account_id]
+
+            async def is_merged() -> bool:
+                return bool((await bench.lane(subscription))["target"] >= sequence)
+
+            await eventually(is_merged)
+            fresh_nats.stop()
+            await resume_lane(bench.pool, subscription)
+
+            async def is_put_off() -> bool:
+                return bool((await bench.lane(subscription))["waits_for"] == "log_away")
+
+            await eventually(is_put_off)
+            await pause_lane(bench.pool, subscription)
+            await bench.pool.execute(  # as it was, so that NATS has the time to start
+                """
+                UPDATE lanes SET paused_at = NULL, not_before = now() + interval '1 min',
+                    due_at = now() + interval '1 min' WHERE subscription_id = $1
+                """,
+                subscription,
+            )
+            fresh_nats.start()
+            async with open_bus(fresh_nats.url, name="explain") as bus:
+                why = Explainer(bench.pool, bus, bench.vault)
+                found = await why.becomes(Reason.LOG_AWAY, sequence, subscription)
+                assert "could not read NATS or PostgreSQL" in found.headline
+                await probe_lane(bench.pool, subscription)
+                await why.becomes(Reason.TOLD, sequence, subscription)
