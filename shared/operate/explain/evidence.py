@@ -29,7 +29,6 @@ class EventEvidence(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause = Cause()
     committed_at: datetime | None = None
     appended_at: datetime | None = None  # by the clock of NATS
-    marked_at: datetime | None = None  # when its outbox row was marked, kept for an hour
     carried_by: int | None = None  # the log has it no more; this later event names it
     later: tuple[LaterEvent, ...] = ()
     problem: str | None = None  # why it is not appended, if that is known

@@ -1,7 +1,7 @@
 """What the log, the outbox and the webhooks' consumer say of one event."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import asyncpg
 import msgspec
@@ -19,7 +19,6 @@ _CONSUMER = "webhooks"  # that all deliverers share
 _CONSUMER_NOT_FOUND = 10014
 _LATER_MAX = 256  # later events of the account that are looked at
 _ACCOUNTS_MAX = 100  # that are searched for an event that the log keeps no more
-_MARKED_WITHIN = timedelta(minutes=1)  # of an event that an outbox row was marked with
 
 _states = msgspec.json.Decoder(dict[str, OrderedState])
 _causes = msgspec.json.Decoder(Cause)
@@ -149,7 +148,6 @@ class EventReader:
             cause=event.cause,
             committed_at=_time_of(event.at),
             appended_at=message.at,
-            marked_at=await self._marked_at(message.sequence, message.at),
             later=tuple(await self._later(account_id, message.sequence)),
         )
 
@@ -202,18 +200,6 @@ class EventReader:
             "SELECT name FROM accounts WHERE id = $1", account_id
         )
         return name
-
-    async def _marked_at(self, sequence: int, at: datetime) -> datetime | None:
-        marked: datetime | None = await self._pool.fetchval(
-            """
-            SELECT published_at FROM outbox WHERE sequence = $1
-                AND published_at BETWEEN $2::timestamptz - $3::interval AND $2 + $3 LIMIT 1
-            """,
-            sequence,
-            at,
-            _MARKED_WITHIN,
-        )
-        return marked
 
     async def _unpublished(self, account_id: str, wanted: ByAccount) -> EventEvidence | None:
         row = await self._pool.fetchrow(
