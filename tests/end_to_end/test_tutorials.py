@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,11 @@ LEFT_OUT = {
         "the same"
     ),
     "docker compose up --detach --wait": "the same",
+    "TIDINGS_TLS_CERT=cert.pem TIDINGS_TLS_KEY=key.pem TIDINGS_PUBLIC_URL=https://jmap.example.com "
+    "make run": "needs a name and its certificate; test_first_start.py speaks TLS",
 }
 # The only words that are changed: ports, which may be taken.
-PORTS = ("8080", "8765", "9000")
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a stranger has, but for what the tutorials make there."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in (".venv", "Makefile", "docs", "examples", "nats", "services", "shared"):
-        (folder / name).symlink_to(ROOT / name)
-    return folder
+PORTS = ("8080", "8090", "8091", "8765", "9000", "9001")
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +37,9 @@ def ports() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def up(checkout: Path, ports: dict[str, str]) -> Iterator[Up]:
-    """As `make run` starts it, where the tutorials' commands look for it."""
-    up = Up(checkout / ".tidings", port=int(ports["8080"]))
+def up(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, str]) -> Iterator[Up]:
+    """As `make run` starts it."""
+    up = Up(tmp_path_factory.mktemp("up") / ".tidings", port=int(ports["8080"]))
     try:
         yield up
         assert up.terminate() == 0
@@ -53,18 +47,51 @@ def up(checkout: Path, ports: dict[str, str]) -> Iterator[Up]:
         up.close()
 
 
-@pytest.mark.parametrize("name", ["client", "webhooks", "platform"])
-def test_a_stranger_can_follow_it_word_by_word(
-    name: str, up: Up, checkout: Path, ports: dict[str, str], tmp_path: Path
-) -> None:
-    assert up.url.endswith(ports["8080"])
+@pytest.fixture(scope="module")
+def following(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    up: Up,
+    ports: dict[str, str],
+) -> Iterator[dict[str, Future[None]]]:
+    """A stranger for each that was asked for, all at once: they mostly wait."""
+    asked = [
+        str(item.callspec.params["name"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.originalname == "test_a_stranger_can_follow_it"
+    ]
+    with ThreadPoolExecutor(max_workers=len(asked)) as threads:
+        yield {
+            name: threads.submit(follow, name, checkout(tmp_path_factory, up.data), ports)
+            for name in asked
+        }
+
+
+def checkout(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """What a stranger has after `make run`; what a tutorial makes there is its own."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in (".venv", "Makefile", "docs", "examples", "nats", "services", "shared"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".tidings").symlink_to(data)
+    return folder
+
+
+def follow(name: str, folder: Path, ports: dict[str, str]) -> None:
     page = (TUTORIALS / f"{name}.md").read_text(encoding="utf-8")
-    page = re.sub("|".join(PORTS), lambda found: ports[found[0]], page)
-    stranger = Stranger(checkout, tmp_path)
+    screens = folder.with_name(f"{folder.name}-screens")
+    screens.mkdir()
+    stranger = Stranger(folder, screens)
     try:
-        stranger.follow(page)
+        stranger.follow(re.sub("|".join(PORTS), lambda found: ports[found[0]], page))
     finally:
         stranger.close()
+
+
+@pytest.mark.parametrize("name", ["client", "webhooks", "platform", "operator"])
+def test_a_stranger_can_follow_it(name: str, following: dict[str, Future[None]]) -> None:
+    """Word by word."""
+    following[name].result()
 
 
 @pytest.mark.parametrize("path", sorted(TUTORIALS.glob("*.md")), ids=lambda path: path.stem)

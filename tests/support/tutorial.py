@@ -116,7 +116,7 @@ class Terminal:
         self._read = found.end()
 
     def screen(self) -> str:
-        return self._screen.read_text(encoding="utf-8", errors="replace")
+        return self._screen.read_text(encoding="utf-8", errors="replace").replace("\r", "")
 
     def close(self) -> None:
         os.killpg(self._shell.pid, signal.SIGKILL)
