@@ -32,6 +32,7 @@ from services.gateway.settings import GatewaySettings
 from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JwtSettings
 from shared.log.topology import LogSettings
+from shared.runtime.garbage import collect_garbage_seldom
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.logs import LogLineSettings, configure_logs
 from shared.runtime.secret_key import SECRET_KEY, SecretKeySettings, vault_of
@@ -86,6 +87,7 @@ async def up(environ: Mapping[str, str]) -> None:
                     _greet(everything, settings, url=url, public_url=public_url), name="greeting"
                 ),
             ]
+            collect_garbage_seldom()
             await serve(everything.app, listener, http, stopping, http_protocol=HandoffHttpProtocol)
             for loop in loops:
                 loop.cancel()

@@ -62,6 +62,7 @@ from shared.log.open_log import WritableLog, open_writable_log
 from shared.log.removals import AccountRemovals
 from shared.log.topology import LogSettings
 from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.garbage import collect_garbage_seldom
 from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
@@ -310,6 +311,7 @@ async def run(
             works = [*_log_loops(pool, log, relay), append_api.run(log.bus)]
             loops = [tasks.create_task(work) for work in (*works, dispatcher.run(log.bus))]
             await dispatcher.met_services()
+            collect_garbage_seldom()
             await serve(app, listener, http, draining)
             for loop in loops:
                 loop.cancel()

@@ -1,7 +1,6 @@
 """The deliverer put together: its resources and its loops."""
 
 import asyncio
-import gc
 import logging
 import secrets
 import ssl
@@ -27,6 +26,7 @@ from shared.log.appender import LogUnavailableError
 from shared.log.open_log import SharedLog, open_shared_log
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.errors import CouldNotStartError
+from shared.runtime.garbage import collect_garbage_seldom
 from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metric, Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
@@ -149,13 +149,6 @@ def open_client(
             f"TIDINGS_WEBHOOK_CA cannot be used ({error}): give a PEM file."
         ) from error
     return open_push_client(policy.exemptions, settings.client, tls=tls, clock=clock)
-
-
-def collect_garbage_seldom() -> None:
-    """A look makes hundreds of objects and no cycles: the collector took a sixth of its time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
 
 
 async def run(

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,39 @@ class ServerTooOldError(Exception):
 
 
 class _Client(Client):
+    def __init__(self) -> None:
+        super().__init__()
+        self._ears: dict[int, Callable[[Msg], None]] = {}  # by subscription
+
+    async def hear(self, subject: str, receive: Callable[[Msg], None]) -> Subscription:
+        """As `subscribe`, without a queue and a task between the socket and `receive`."""
+
+        async def receive_early(message: Msg) -> None:
+            receive(message)
+
+        subscription = await self.subscribe(
+            subject, cb=receive_early, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+        self._ears[subscription._id] = receive  # noqa: SLF001 - as nats-py calls it
+        return subscription
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        receive = self._ears.get(sid)
+        if receive is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        known = await self._process_headers(headers) if headers else None
+        try:
+            receive(self._build_message(sid, subject, reply, data, known))
+        except Exception as error:  # noqa: BLE001 - else the read loop would end, silently
+            await self._error_cb(error)
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._ears.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
+
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():  # its waiter timed out or was cancelled
             self._pongs.pop(0)
@@ -74,7 +108,7 @@ class _Client(Client):
 class Bus:
     """One connection. It reconnects by itself; `generation` counts its connections."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: _Client) -> None:
         self.client = client
         self.generation = 0
         self._listeners: list[Callable[[], None]] = []
@@ -115,6 +149,10 @@ class Bus:
         except (NatsError, TimeoutError) as error:
             raise BusUnavailableError(f"no answer to {subject}: {error!r}") from error
         return bytes(message.data)
+
+    async def hear(self, subject: str, receive: Callable[[Msg], None]) -> Subscription:
+        """Call `receive`, which must not wait, for each message as it is read from the socket."""
+        return await self.client.hear(subject, receive)
 
     @asynccontextmanager
     async def listening(

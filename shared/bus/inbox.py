@@ -36,12 +36,7 @@ class Inbox(Generic[_ResultT]):
         bus.on_connection_change(self._fail_all)
 
     async def __aenter__(self) -> Self:
-        self._subscription = await self._bus.client.subscribe(
-            f"{self._prefix}.*",
-            cb=self._receive,
-            pending_msgs_limit=-1,  # bounded by what was asked for: dropping a reply helps nobody
-            pending_bytes_limit=-1,
-        )
+        self._subscription = await self._bus.hear(f"{self._prefix}.*", self._receive)
         return self
 
     async def __aexit__(
@@ -79,7 +74,7 @@ class Inbox(Generic[_ResultT]):
         finally:
             del self._waiting[token]
 
-    async def _receive(self, message: Msg) -> None:
+    def _receive(self, message: Msg) -> None:
         reply = self._waiting.get(message.subject.rsplit(".", 1)[1])
         if reply is not None and not reply.future.done():
             reply.add(message)

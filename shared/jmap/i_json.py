@@ -40,13 +40,7 @@ def decode_i_json(body: bytes, *, depth_max: int = DEPTH_MAX) -> JsonValue:
     """
     _check_depth(body, depth_max)
     try:
-        value: JsonValue = json.loads(
-            body.decode(),
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_constant,
-        )
+        value: JsonValue = _decoder.decode(body.decode())
     except UnicodeDecodeError as error:
         raise NotIJsonError("The body is not UTF-8.") from error
     except json.JSONDecodeError as error:
@@ -85,6 +79,12 @@ def _float(text: str) -> float:
 
 def _constant(name: str) -> float:
     raise NotIJsonError(f"{name} is no JSON number.")
+
+
+# Made once: `json.loads` would make one for each text.
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
 
 
 def _check_depth(body: bytes, depth_max: int) -> None:

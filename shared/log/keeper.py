@@ -73,10 +73,10 @@ class LogKeeper:
 
         Raises LogUnavailableError when the log is not sound; a process that repairs will see to it.
         """
-        info = await self._jetstream.stream_info(STREAM)
+        info, verdict = await self._looked_at(self._pool)
         if seen_epoch is not None and (info is None or info.state.last_seq < seen):
             await raise_highest_sequence(self._pool, STREAM, epoch=seen_epoch, sequence=seen)
-        verdict = await self._judge(self._pool, info)
+            verdict = judge(await read_log(self._pool, STREAM), _found(info))
         # An interrupted rebuild may be read: what is still to be appended comes as events.
         if info is None or verdict.health not in ("sound", "incomplete"):
             raise LogUnavailableError(verdict.reason)
@@ -95,8 +95,7 @@ class LogKeeper:
             return await self._quickly_sound()
         except LogUnavailableError:
             async with rebuild_lock(self._pool) as connection:
-                info = await self._jetstream.stream_info(STREAM)
-                verdict = await self._judge(connection, info)
+                info, verdict = await self._looked_at(connection)
                 if verdict.health == "foreign":
                     raise LogForeignError(
                         f"{verdict.reason}; `tidings log rebuild` replaces it"
@@ -121,14 +120,16 @@ class LogKeeper:
         return True
 
     async def _quickly_sound(self) -> SoundLog:
-        info = await self._jetstream.stream_info(STREAM)
-        verdict = await self._judge(self._pool, info)
+        info, verdict = await self._looked_at(self._pool)
         if info is None or verdict.health != "sound":
             raise LogUnavailableError(verdict.reason)
         return _sound(info)
 
-    async def _judge(self, executor: Executor, info: StreamInfo | None) -> Verdict:
-        return judge(await read_log(executor, STREAM), _found(info))
+    async def _looked_at(self, executor: Executor) -> tuple[StreamInfo | None, Verdict]:
+        """PostgreSQL first: what is appended and noted in between must not look like a loss."""
+        known = await read_log(executor, STREAM)
+        info = await self._jetstream.stream_info(STREAM)
+        return info, judge(known, _found(info))
 
     async def _repair(
         self, connection: Connection, info: StreamInfo | None, verdict: Verdict

@@ -18,10 +18,11 @@ from typing import Any, cast
 import aiohttp
 import uvloop
 
-from services.webhooks.app import WebhookResources, Webhooks, collect_garbage_seldom, open_client
+from services.webhooks.app import WebhookResources, Webhooks, open_client
 from services.webhooks.settings import WebhookSettings
 from shared.log.open_log import open_shared_log
 from shared.runtime.clock import SystemClock
+from shared.runtime.garbage import collect_garbage_seldom
 from shared.runtime.metrics import Metrics
 from shared.store.pool import open_pool
 from shared.web_push.content_encryption import encrypt

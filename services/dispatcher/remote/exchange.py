@@ -64,7 +64,7 @@ class Exchange:
 
     async def __aenter__(self) -> Self:
         self._bus.on_connection_change(self._lose_all)
-        self._subscription = await self._bus.client.subscribe(f"{self._prefix}.*", cb=self._receive)
+        self._subscription = await self._bus.hear(f"{self._prefix}.*", self._receive)
         return self
 
     async def __aexit__(
@@ -138,7 +138,7 @@ class Exchange:
         with suppress(BusUnavailableError):  # it is a hint
             await self._bus.publish(question.cancel_subject, reply.encode())
 
-    async def _receive(self, message: Msg) -> None:
+    def _receive(self, message: Msg) -> None:
         token = message.subject.rsplit(".", 1)[1]
         future = self._waiting.get(token)
         if future is not None:

@@ -8,13 +8,15 @@ import asyncpg
 import pytest
 
 from shared.bus.connection import BusUnavailableError, open_bus
-from shared.bus.jetstream import JetStream
+from shared.bus.inbox import Inbox
+from shared.bus.jetstream import JetStream, StreamInfo
+from shared.bus.publisher import Publisher
 from shared.log.event import Cause, OrderedState, changed_since
-from shared.log.keeper import LogForeignError
+from shared.log.keeper import LogForeignError, LogKeeper
 from shared.log.open_log import open_readable_log, open_writable_log
 from shared.log.subjects import STREAM
-from shared.log.topology import LogSettings
-from shared.store.logs import read_log, start_epoch
+from shared.log.topology import LogSettings, stream_config
+from shared.store.logs import raise_highest_sequence, read_log, start_epoch
 from shared.store.outbox import mark_published
 from shared.store.pool import open_pool
 from tests.support.eventually import eventually
@@ -71,6 +73,34 @@ async def test_the_log_is_made_once_and_then_kept(clean_nats_url: str, postgres_
 
     assert found == made
     assert made.first_sequence == 1
+
+
+async def test_what_is_appended_while_the_log_is_looked_at_is_no_loss(
+    clean_nats_url: str, postgres_dsn: str
+) -> None:
+    """Else a check under load would find more in PostgreSQL than in the stream, and rebuild it."""
+
+    class BusyStream(JetStream):
+        """While its answer is on the way, an event comes and is noted."""
+
+        async def stream_info(self, stream: str) -> StreamInfo | None:
+            info = await super().stream_info(stream)
+            self.count += 1
+            states = {"Email": OrderedState(f"s{self.count}", self.count)}
+            sequence = await log.appender.append("a1", states, at=AT, cause=Cause())
+            await raise_highest_sequence(pool, stream, epoch=epoch, sequence=sequence)
+            return info
+
+        count = 0
+
+    async with open_pool(postgres_dsn) as pool, open_writer(clean_nats_url, pool) as log:
+        epoch = await log.guard.epoch()
+        publisher = Publisher(Inbox[int](log.bus))  # not to be used: nothing is to be repaired
+        keeper = LogKeeper(pool, BusyStream(log.bus), publisher, stream_config(LogSettings()))
+        assert (await keeper.verify()).epoch == epoch
+        assert (await keeper.require_sound()).epoch == epoch
+        assert (await keeper.ensure()).epoch == epoch
+        assert (await log.keeper.verify()).epoch == epoch
 
 
 async def test_the_stream_is_brought_to_its_declaration_once(
