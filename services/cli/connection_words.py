@@ -61,7 +61,7 @@ def shown_facts(one: ConnectionDetails, now: datetime) -> Mapping[str, str]:
         "Options": _options(one),
         "Joined": _joining(one),
         "Accounts": _accounts(one),
-        "Sent": f"{_counted(one.messages, 'StateChange')}, {one.octets:,} octets",
+        "Sent": _counted(one.messages, "StateChange"),
         "Last sent": "nothing yet"
         if one.told_at is None
         else f"{one.told_at}, {age(one.told_at, now)} ago, up to {place(one.told_cursor)}",

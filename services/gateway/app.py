@@ -211,8 +211,8 @@ class Gateway:
             if channel.holder.id in revoked:
                 channel.end(EndReason.REVOKED)
             elif (
-                channel.is_listening
-                and visible.get(channel.holder.user_id, frozenset()) != channel.record.account_ids
+                channel.wants_push
+                and visible.get(channel.holder.user_id, frozenset()) != channel.account_ids
             ):
                 self._authority.forget(channel.holder.user_id)
                 self.connections.rejoin_soon(channel)

@@ -14,7 +14,7 @@ from services.gateway.connection_id import number_of
 from services.gateway.connections import Connections
 from services.gateway.facts import Wall, details_of, facts_of, matches
 from services.gateway.push_connection import EndReason
-from services.gateway.record import ConnectionRecord
+from services.gateway.record import Recorded
 from services.gateway.roll_call import RollCall
 from services.gateway.watches import TooManyWatchesError
 from services.gateway.watching import Watching
@@ -150,7 +150,7 @@ class Asked:
         gateway_id, wall = self._connections.gateway_id, self._wall()
         number = number_of(connection_id, gateway_id)
         channel = self._connections.get(number)
-        record = self._connections.ended_lately.get(number) if channel is None else channel.record
+        record: Recorded | None = channel or self._connections.ended_lately.get(number)
         details = None
         if record is not None:
             details = details_of(record, gateway_id, wall, unsent_octets=_unsent(channel))
@@ -161,9 +161,7 @@ class Asked:
             return self._refusal("it was not said which connections to close")
         channels = await self._meant(question.filter)
         for channel in channels:
-            channel.record.ended_by = question.by + (
-                f" ({question.reason})" if question.reason else ""
-            )
+            channel.ended_by = question.by + (f" ({question.reason})" if question.reason else "")
             channel.end(EndReason.OPERATOR)
         done = self._done(channels)
         if done.count:
@@ -210,12 +208,12 @@ class Asked:
         return [one for one in found if one is not None and not one.push.is_over]
 
     def _done(self, channels: list[PushChannel]) -> Done:
-        ids = tuple(self._connections.id_of(one.record) for one in channels[:_IDS_TOLD_MAX])
+        ids = tuple(self._connections.id_of(one) for one in channels[:_IDS_TOLD_MAX])
         return Done(gateway=self._facts(), connections=ids, count=len(channels))
 
     async def _found(
         self, wanted: ConnectionFilter, *, ended: bool
-    ) -> AsyncIterator[tuple[ConnectionRecord, PushChannel | None]]:
+    ) -> AsyncIterator[tuple[Recorded, PushChannel | None]]:
         """Newest first; in between the others have their turn, so some may end meanwhile."""
         gateway_id = self._connections.gateway_id
         for looked, (record, channel) in enumerate(self._all(wanted, ended=ended), start=1):
@@ -226,18 +224,18 @@ class Asked:
 
     def _all(
         self, wanted: ConnectionFilter, *, ended: bool
-    ) -> Iterator[tuple[ConnectionRecord, PushChannel | None]]:
+    ) -> Iterator[tuple[Recorded, PushChannel | None]]:
         connections = self._connections
         if ended:
             connections.ended_lately.forget_old(connections.now())
             return ((one, None) for one in tuple(connections.ended_lately.newest_first()))
         if wanted.connection is not None:
             channel = connections.get(number_of(wanted.connection, connections.gateway_id))
-            return iter([] if channel is None else [(channel.record, channel)])
-        return ((channel.record, channel) for channel in connections.newest_first())
+            return iter([] if channel is None else [(channel, channel)])
+        return ((channel, channel) for channel in connections.newest_first())
 
     def _facts_of(
-        self, record: ConnectionRecord, channel: PushChannel | None, wall: Wall
+        self, record: Recorded, channel: PushChannel | None, wall: Wall
     ) -> ConnectionFacts:
         return facts_of(record, self._connections.gateway_id, wall, unsent_octets=_unsent(channel))
 

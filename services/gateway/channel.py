@@ -11,12 +11,12 @@ from services.gateway.admission import Place
 from services.gateway.push_connection import Change, Due, EndReason, PushConnection, PushMessage
 from services.gateway.record import (
     FRAME_OCTETS_MAX,
-    ConnectionRecord,
-    Frame,
     Holder,
+    Joining,
     Note,
     Ring,
     kept_part,
+    packed,
 )
 
 WRITE_BUFFER_BYTES_MAX = 16 * 1024  # more than this unsent: the peer is slow
@@ -42,6 +42,7 @@ class Switchboard(Protocol):
     """What a channel needs of the registry that holds it."""
 
     now: Callable[[], float]
+    frames_kept: int
     update: Update | None
     change: Change  # of `update`
 
@@ -50,8 +51,8 @@ class Switchboard(Protocol):
     def flush_soon(self, channel: "PushChannel") -> None: ...
     def rejoin_soon(self, channel: "PushChannel") -> None: ...
     def discard(self, channel: "PushChannel") -> None: ...
-    def record_of(self, channel: "PushChannel") -> ConnectionRecord: ...
-    def ring(self) -> Ring: ...
+    def next_number(self) -> int: ...
+    def ring_with_room(self, ring: Ring | None) -> Ring: ...
 
 
 class PushChannel(asyncio.Protocol):
@@ -61,19 +62,28 @@ class PushChannel(asyncio.Protocol):
     """
 
     __slots__ = (
+        "account_ids",
+        "asked_cursor",
         "deadline_at",
         "deadline_key",
+        "ended_by",
         "frame_key",
         "holder",
-        "is_resync_asked",
+        "joining",
+        "merges_told",
+        "messages",
+        "number",
+        "pings",
         "place",
         "push",
-        "record",
+        "ring",
         "switchboard",
         "transport",
     )
     kind = ""  # of the metrics
-    is_listening = True  # wants to be told of changes
+    wants_push = True
+    ended_at = None  # as long as it is one of these
+    pong_seconds: float | None = None
     transport: Any  # asyncio.Transport, or what imitates one
 
     def __init__(
@@ -85,8 +95,15 @@ class PushChannel(asyncio.Protocol):
         self.place = place
         self.transport = None
         self.frame_key: object = (push.options.types, self.kind)  # of equal frames
-        self.record = switchboard.record_of(self)
-        self.is_resync_asked = False
+        self.account_ids: frozenset[str] = frozenset()  # that it listens to
+        self.asked_cursor: str | None = None  # to join with, instead of its own
+        self.messages = 0  # StateChanges sent
+        self.merges_told = 0  # of those that `push` counts
+        self.pings = 0
+        self.number = switchboard.next_number()
+        self.ring: Ring | None = None
+        self.joining: Joining | None = None
+        self.ended_by: str | None = None  # an operator
         self.deadline_at = math.inf
         self.deadline_key: int | None = None
 
@@ -102,13 +119,18 @@ class PushChannel(asyncio.Protocol):
         """The last bytes, before a clean close."""
         raise NotImplementedError
 
-    def encoded(self, change: Change, now: float) -> tuple[bytes, Frame]:
+    def encoded(self, change: Change, now: float) -> tuple[bytes, bytes]:
         """The change cut to the types; kept for all connections of this kind and these types."""
         types = self.push.options.types
         wanted = change.changed if types is None else change.wanted(types)
         message = PushMessage({change.account_id: wanted}, change.cursor)
         data = b"".join(self.frames_of(message))
-        found = change.frames[self.frame_key] = (data, self._frame(message, data, now, merged=0))
+        octets = len(data)
+        if octets <= FRAME_OCTETS_MAX:
+            entry = packed(now, data, octets)
+        else:
+            entry = self._kept_part(message, octets, now)
+        found = change.frames[self.frame_key] = (data, entry)
         return found
 
     # From the fan-out.
@@ -119,16 +141,13 @@ class PushChannel(asyncio.Protocol):
         change = board.change if update is board.update else board.change_of(update)
         now = board.now()
         if self.push.receive(change, now):
-            data, frame = change.frames.get(self.frame_key) or self.encoded(change, now)
+            data, entry = change.frames.get(self.frame_key) or self.encoded(change, now)
             self.transport.write(data)
-            record = self.record
-            record.messages += 1
-            record.octets += frame.octets
-            record.newest = frame
-            ring = record.ring
-            if ring is None:
-                ring = record.ring = board.ring()
-            ring.append(frame)
+            self.messages += 1
+            ring = self.ring
+            if ring is None or len(ring) >= board.frames_kept:
+                ring = self.ring = board.ring_with_room(ring)
+            ring.append(entry)
             if self.push.end_reason is not None:
                 self.end(EndReason.STATE_SENT)
         elif self.push.flush_at != math.inf:
@@ -136,10 +155,18 @@ class PushChannel(asyncio.Protocol):
 
     def cursor_to_join(self) -> str | None:
         """Where to go on when it joins again."""
-        if self.is_resync_asked:
-            self.is_resync_asked = False
-            return UNKNOWN_CURSOR
-        return self.push.cursor or None
+        asked, self.asked_cursor = self.asked_cursor, None
+        return asked if asked is not None else self.push.cursor or None
+
+    @property
+    def address(self) -> str:
+        """Of the peer."""
+        return self.place.address
+
+    @property
+    def is_listening(self) -> bool:
+        """Is told of changes."""
+        return self.wants_push and self.joining is not None
 
     @property
     def unsent_octets(self) -> int:
@@ -149,7 +176,7 @@ class PushChannel(asyncio.Protocol):
     def resync(self, by: str) -> None:
         """An operator wants it to be told everything again."""
         self.note(Note(self.switchboard.now(), "resynchronised", detail=by))
-        self.is_resync_asked = True
+        self.asked_cursor = UNKNOWN_CURSOR
         self.switchboard.rejoin_soon(self)
 
     def resynchronise(self) -> None:
@@ -183,7 +210,8 @@ class PushChannel(asyncio.Protocol):
         match self.push.wake(now):
             case Due.PING:
                 self.transport.write(self.ping_frame())
-                self.record.ping(now)
+                self.pings += 1
+                self.tell(Note(now, "ping"))
             case Due.END:
                 self.end(EndReason.LIFETIME)
             case Due.NOTHING:
@@ -210,25 +238,36 @@ class PushChannel(asyncio.Protocol):
     # What is remembered.
 
     def note(self, note: Note) -> None:
-        if self.record.ring is None:
-            self.record.ring = self.switchboard.ring()
-        self.record.ring.append(note)
+        self._room().append(note)
+
+    def add_up(self, note: Note) -> None:
+        """As `note`; many of a kind in a row are one."""
+        self._room().add_up(note)
+
+    def tell(self, note: Note) -> None:
+        """Whoever watches, only."""
+        if self.ring is not None:
+            self.ring.tell(note)
+
+    def _room(self) -> Ring:
+        if self.ring is None or len(self.ring) >= self.switchboard.frames_kept:
+            self.ring = self.switchboard.ring_with_room(self.ring)
+        return self.ring
 
     def _sent(self, message: PushMessage, data: bytes, now: float) -> None:
-        record, merges = self.record, self.push.merges
-        merged, record.merges_told = merges - record.merges_told, merges
-        record.messages += 1
-        record.octets += len(data)
-        record.newest = self._frame(message, data, now, merged=merged)
-        if record.ring is None:
-            record.ring = self.switchboard.ring()
-        record.ring.append(record.newest)
+        merges = self.push.merges
+        merged, self.merges_told = merges - self.merges_told, merges
+        self.messages += 1
+        octets = len(data)
+        if octets <= FRAME_OCTETS_MAX:
+            entry = packed(now, data, octets, merged)
+        else:
+            entry = self._kept_part(message, octets, now, merged)
+        self._room().append(entry)
 
-    def _frame(self, message: PushMessage, data: bytes, now: float, *, merged: int) -> Frame:
-        if len(data) <= FRAME_OCTETS_MAX:
-            return Frame(now, data, len(data), merged)
-        part = b"".join(self.frames_of(kept_part(message)))
-        return Frame(now, part, len(data), merged)
+    def _kept_part(self, message: PushMessage, octets: int, now: float, merged: int = 0) -> bytes:
+        data = b"".join(self.frames_of(kept_part(message)))
+        return packed(now, data, octets, merged)
 
     def close_transport(self, transport: Any) -> None:  # noqa: ANN401
         close_in_time(transport)
@@ -245,7 +284,7 @@ class PushChannel(asyncio.Protocol):
         self.switchboard.discard(self)
 
     def pause_writing(self) -> None:
-        self.record.tell(Note(self.switchboard.now(), "stalled"))
+        self.tell(Note(self.switchboard.now(), "stalled"))
         self.hold()
 
     def hold(self) -> None:

@@ -13,7 +13,16 @@ from services.gateway.connection_id import connection_id, new_gateway_id
 from services.gateway.deadlines import Deadlines
 from services.gateway.ended import ENDED_KEPT, EndedConnections
 from services.gateway.push_connection import Change, EndReason
-from services.gateway.record import FRAMES_KEPT, ConnectionRecord, FrameRing, Joining, Note, Ring
+from services.gateway.record import (
+    FRAMES_KEPT,
+    NOTHING_KEPT,
+    EndedConnection,
+    FrameRing,
+    Joining,
+    Note,
+    Recorded,
+    Ring,
+)
 from services.gateway.samples import new_samples
 from services.gateway.watches import Watches
 from shared.log.appender import LogUnavailableError
@@ -72,7 +81,7 @@ class Connections:
         self.now = now
         self.gateway_id = new_gateway_id()
         self.ended_lately = EndedConnections(ended_kept)
-        self.watches = Watches(self.gateway_id, self.ring)
+        self.watches = Watches(self.gateway_id, self.ring_with_room)
         self.open: Counter[str] = Counter()  # by kind
         self.ended: Counter[tuple[str, str]] = Counter()  # by kind and reason
         self.joined: Counter[str] = Counter()  # by outcome
@@ -85,7 +94,7 @@ class Connections:
         self._fan_out = fan_out
         self._visible_accounts = visible_accounts
         self._flush_seconds = flush_seconds
-        self._frames_kept = frames_kept
+        self.frames_kept = frames_kept
         self._opened = 0  # connections, ever
         self._channels: dict[int, PushChannel] = {}  # by number, so in order of arrival
         self._by_user: dict[str, set[PushChannel]] = {}
@@ -126,17 +135,17 @@ class Connections:
 
     def add(self, channel: PushChannel) -> None:
         """Before it joins, so that a revocation finds it."""
-        self._channels[channel.record.number] = channel
+        self._channels[channel.number] = channel
         self._by_user.setdefault(channel.holder.user_id, set()).add(channel)
         self.open[channel.kind] += 1
         if self.watches:
-            self.watches.opened(channel.record)
+            self.watches.opened(channel)
 
     def discard(self, channel: PushChannel) -> None:
         """It has ended; harmless to say twice."""
-        if channel.record.number not in self._channels:
+        if channel.number not in self._channels:
             return
-        del self._channels[channel.record.number]
+        del self._channels[channel.number]
         of_user = self._by_user[channel.holder.user_id]
         of_user.discard(channel)
         if not of_user:
@@ -148,10 +157,10 @@ class Connections:
         self._to_rejoin.pop(channel, None)
         self._join_again.discard(channel)
         self.open[channel.kind] -= 1
-        self._sent_by_ended[channel.kind] += channel.record.messages
+        self._sent_by_ended[channel.kind] += channel.messages
         self._merged_by_ended[channel.kind] += channel.push.merges
         self.ended[channel.kind, channel.push.end_reason or ""] += 1
-        self._remember(channel.record)
+        self._remember(channel)
 
     async def join(self, channel: PushChannel, cursor: str | None) -> None:
         """Give the channel what its cursor missed; the caller opens it without waiting again.
@@ -171,14 +180,13 @@ class Connections:
         if channel.push.is_over:
             self._fan_out.leave(channel)
             return
-        channel.record.account_ids = account_ids
-        channel.record.is_listening = True
+        channel.account_ids = account_ids
         self.joined[joined.outcome] += 1
         missed = channel.push.catch_up(joined.changed, joined.cursor)
         note = Note(self.now(), "joined", cursor, states=missed, detail=joined.outcome)
-        if channel.record.joining is None:
-            channel.record.joining = Joining(note.at, cursor, joined.outcome, missed)
-            channel.record.tell(note)
+        if channel.joining is None:
+            channel.joining = Joining(note.at, cursor, joined.outcome, missed)
+            channel.tell(note)
         else:
             channel.note(note)
         if cursor is not None:
@@ -194,27 +202,26 @@ class Connections:
         """StateChanges sent, and changes that were merged into a later one; by kind."""
         sent, merged = self._sent_by_ended.copy(), self._merged_by_ended.copy()
         for channel in self._channels.values():
-            sent[channel.kind] += channel.record.messages
+            sent[channel.kind] += channel.messages
             merged[channel.kind] += channel.push.merges
         return sent, merged
 
-    def id_of(self, record: ConnectionRecord) -> str:
-        return connection_id(self.gateway_id, record.number)
+    def id_of(self, connection: Recorded) -> str:
+        return connection_id(self.gateway_id, connection.number)
 
-    def record_of(self, channel: PushChannel) -> ConnectionRecord:
-        """A new one; its number is that of no other connection of the process."""
+    def next_number(self) -> int:
+        """Of a new connection; no other one of the process has it."""
         self._opened += 1
-        return ConnectionRecord(
-            self._opened,
-            self.now(),
-            channel.push,
-            channel.holder,
-            kind=channel.kind,
-            address=channel.place.address,
-        )
+        return self._opened
 
-    def ring(self) -> Ring:
-        return FrameRing(maxlen=self._frames_kept)
+    def ring_with_room(self, ring: Ring | None) -> Ring:
+        """`ring`, with its older half forgotten, or a new one."""
+        if not self.frames_kept:
+            return NOTHING_KEPT if ring is None else ring
+        if ring is None:
+            return FrameRing()
+        ring.make_room(self.frames_kept // 2)
+        return ring
 
     def schedule(self, channel: PushChannel) -> None:
         """Call when the channel may want to wake earlier than before."""
@@ -233,7 +240,7 @@ class Connections:
         """Look again at what the channel may see, and at what it missed."""
         if channel in self._joining:
             self._join_again.add(channel)
-        elif channel.record.number in self._channels:
+        elif channel.number in self._channels:
             self._to_rejoin[channel] = None
             self._rejoin_wanted.set()
 
@@ -270,29 +277,27 @@ class Connections:
             channel.end(EndReason.DRAINING)
         self.drained_ratio = 1.0
 
-    def _remember(self, record: ConnectionRecord) -> None:
-        """Of one that ended: for operators who ask soon, and in the logs for the others."""
-        record.ended_at = now = self.now()
-        self.ended_lately.add(record, now)
-        self.watches.ended(record, Note(now, "ended", detail=record.push.end_reason))
-        push = record.push
+    def _remember(self, channel: PushChannel) -> None:
+        """It has ended: for operators who ask soon, and in the logs for the others."""
+        now, push = self.now(), channel.push
+        self.watches.ended(channel, Note(now, "ended", detail=push.end_reason))
+        self.ended_lately.add(EndedConnection(channel, now))
         _log.info(
             "connection_ended",
             extra={
-                "connection_id": self.id_of(record),
-                "transport": record.kind,
+                "connection_id": self.id_of(channel),
+                "transport": channel.kind,
                 "reason": push.end_reason,
-                "user_id": record.holder.user_id,
-                "credential_id": record.holder.id,
-                "remote_address": record.address,
-                "seconds": round(now - record.opened_at, 3),
-                "messages": record.messages,
-                "octets": record.octets,
+                "user_id": channel.holder.user_id,
+                "credential_id": channel.holder.id,
+                "remote_address": channel.address,
+                "seconds": round(now - push.opened_at, 3),
+                "messages": channel.messages,
                 "merged": push.merges,
                 "filtered": push.filtered,
                 "pending": sum(map(len, push.pending.values())),
                 "cursor": push.cursor,
-                "by": record.ended_by,
+                "by": channel.ended_by,
             },
         )
 
@@ -334,8 +339,8 @@ class Connections:
 
     async def _look_again(self, channel: PushChannel) -> None:
         self._fan_out.leave(channel)
-        if not channel.is_listening:
-            channel.record.stop_listening()
+        if not channel.wants_push:
+            channel.account_ids = frozenset()
             return
         await self.join(channel, channel.cursor_to_join())
         self.rejoined += 1

@@ -3,7 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
-from services.gateway.record import ConnectionRecord
+from services.gateway.record import EndedConnection
 
 ENDED_KEPT = 1000
 KEPT_SECONDS = 600.0
@@ -15,14 +15,13 @@ class EndedConnections:
 
     def __init__(self, kept_max: int) -> None:
         self._kept_max = kept_max
-        self._records: OrderedDict[int, ConnectionRecord] = OrderedDict()  # by number
+        self._records: OrderedDict[int, EndedConnection] = OrderedDict()  # by number
         self._by_user: dict[str, deque[int]] = {}
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def add(self, record: ConnectionRecord, now: float) -> None:
-        """`now`: when it ended."""
+    def add(self, record: EndedConnection) -> None:
         of_user = self._by_user.setdefault(record.holder.user_id, deque())
         if len(of_user) >= OF_USER_MAX:
             del self._records[of_user.popleft()]
@@ -30,19 +29,19 @@ class EndedConnections:
         self._records[record.number] = record
         while len(self._records) > self._kept_max:
             self._forget_oldest()
-        self.forget_old(now)
+        self.forget_old(record.ended_at)
 
     def forget_old(self, now: float) -> None:
         while self._records:
             oldest = next(iter(self._records.values()))
-            if oldest.ended_at is None or oldest.ended_at > now - KEPT_SECONDS:
+            if oldest.ended_at > now - KEPT_SECONDS:
                 return
             self._forget_oldest()
 
-    def newest_first(self) -> Iterator[ConnectionRecord]:
+    def newest_first(self) -> Iterator[EndedConnection]:
         return reversed(self._records.values())
 
-    def get(self, number: int) -> ConnectionRecord | None:
+    def get(self, number: int) -> EndedConnection | None:
         return self._records.get(number)
 
     def _forget_oldest(self) -> None:

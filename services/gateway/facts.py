@@ -7,8 +7,9 @@ from itertools import islice
 import msgspec
 
 from services.gateway.connection_id import connection_id
+from services.gateway.event_source_query import TYPES_MAX
 from services.gateway.frames import state_change_in
-from services.gateway.record import ConnectionRecord, Entry, Frame
+from services.gateway.record import Entry, Frame, Note, Recorded, unpacked
 from shared.operate.connections import (
     ACCOUNTS_SHOWN_MAX,
     PENDING_SHOWN_MAX,
@@ -34,7 +35,7 @@ class Wall(msgspec.Struct, frozen=True):
         return None if seconds is None else self.text(seconds)
 
 
-def matches(record: ConnectionRecord, wanted: ConnectionFilter, gateway_id: str) -> bool:
+def matches(record: Recorded, wanted: ConnectionFilter, gateway_id: str) -> bool:
     return (
         (wanted.user is None or wanted.user in (record.holder.user_id, record.holder.user_name))
         and (wanted.account is None or wanted.account in record.account_ids)
@@ -50,9 +51,15 @@ def matches(record: ConnectionRecord, wanted: ConnectionFilter, gateway_id: str)
 
 
 def facts_of(
-    record: ConnectionRecord, gateway_id: str, wall: Wall, *, unsent_octets: int = 0
+    record: Recorded,
+    gateway_id: str,
+    wall: Wall,
+    *,
+    unsent_octets: int = 0,
+    types_max: int = TYPES_SHOWN_MAX,
 ) -> ConnectionFacts:
-    push, newest, types = record.push, record.newest, record.push.options.types
+    push, types = record.push, record.push.options.types
+    newest = _newest_frame(record)
     stalled_since = _stalled_since(record)
     return ConnectionFacts(
         id=connection_id(gateway_id, record.number),
@@ -62,15 +69,14 @@ def facts_of(
         user_name=record.holder.user_name,
         credential=record.holder.id,
         address=record.address,
-        opened_at=wall.text(record.opened_at),
+        opened_at=wall.text(push.opened_at),
         ended_at=wall.text_or_none(record.ended_at),
         end_reason=push.end_reason,
-        types=None if types is None else tuple(sorted(types)[:TYPES_SHOWN_MAX]),
+        types=None if types is None else tuple(sorted(types)[:types_max]),
         type_count=0 if types is None else len(types),
-        is_listening=record.is_listening and record.ended_at is None,
+        is_listening=record.is_listening,
         account_count=len(record.account_ids),
         messages=record.messages,
-        octets=record.octets,
         merged=push.merges,
         filtered=push.filtered,
         cursor=push.cursor,
@@ -83,9 +89,9 @@ def facts_of(
 
 
 def details_of(
-    record: ConnectionRecord, gateway_id: str, wall: Wall, *, unsent_octets: int = 0
+    record: Recorded, gateway_id: str, wall: Wall, *, unsent_octets: int = 0
 ) -> ConnectionDetails:
-    facts = facts_of(record, gateway_id, wall, unsent_octets=unsent_octets)
+    facts = facts_of(record, gateway_id, wall, unsent_octets=unsent_octets, types_max=TYPES_MAX)
     push, joining = record.push, record.joining
     return ConnectionDetails(
         **{name: getattr(facts, name) for name in facts.__struct_fields__},
@@ -100,9 +106,9 @@ def details_of(
         pending_states=_first(push.pending),
         pending_because=_pending_because(record),
         pings=record.pings,
-        pinged_at=wall.text(record.pinged_at) if record.pings else None,
+        pinged_at=_pinged_at(record, wall),
         ping_milliseconds=(
-            None if record.ping_seconds is None else round(record.ping_seconds * 1000, 3)
+            None if record.pong_seconds is None else round(record.pong_seconds * 1000, 3)
         ),
         ended_by=record.ended_by,
         moments=tuple(moment_of(entry, wall) for entry in _entries(record)),
@@ -110,10 +116,9 @@ def details_of(
 
 
 def moment_of(entry: Entry, wall: Wall) -> Moment:
-    at = wall.text(entry.at)
-    if not isinstance(entry, Frame):
+    if isinstance(entry, Note):
         return Moment(
-            at=at,
+            at=wall.text(entry.at),
             kind=entry.kind,
             cursor=entry.cursor,
             octets=entry.octets,
@@ -121,30 +126,44 @@ def moment_of(entry: Entry, wall: Wall) -> Moment:
             count=entry.count,
             detail=entry.detail,
         )
-    changed, cursor = state_change_in(entry.data)
+    frame = unpacked(entry)
+    changed, cursor = state_change_in(frame.data)
     return Moment(
-        at=at,
+        at=wall.text(frame.at),
         kind="state",
         cursor=cursor,
         changed={account_id: dict(states) for account_id, states in changed.items()},
-        is_cut=len(entry.data) < entry.octets,
-        octets=entry.octets,
-        merged=entry.merged,
+        is_cut=len(frame.data) < frame.octets,
+        octets=frame.octets,
+        merged=frame.merged,
     )
 
 
-def _entries(record: ConnectionRecord) -> tuple[Entry, ...]:
+def _entries(record: Recorded) -> tuple[Entry, ...]:
     return () if record.ring is None else record.ring.entries()
 
 
-def _stalled_since(record: ConnectionRecord) -> float | None:
+def _newest_frame(record: Recorded) -> Frame | None:
+    frames = (one for one in reversed(_entries(record)) if isinstance(one, bytes))
+    newest = next(frames, None)
+    return None if newest is None else unpacked(newest)
+
+
+def _pinged_at(record: Recorded, wall: Wall) -> str | None:
+    """Unknown where a StateChange came later."""
+    newest = _newest_frame(record)
+    at = record.push.last_event_at
+    return wall.text(at) if record.pings and (newest is None or newest.at < at) else None
+
+
+def _stalled_since(record: Recorded) -> float | None:
     """A connection is paused, too, until it is open."""
     if record.joining is None or record.ended_at is not None:
         return None
     return record.push.paused_at
 
 
-def _pending_because(record: ConnectionRecord) -> str | None:
+def _pending_because(record: Recorded) -> str | None:
     push = record.push
     if not push.pending:
         return None

@@ -9,7 +9,7 @@ state per (account, type), so a slow peer costs O(accounts x types) and never O(
 import math
 from collections.abc import Collection, Mapping
 from enum import Enum, StrEnum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -26,7 +26,9 @@ class Change:
         self.account_id = account_id
         self.changed = changed  # type -> state token
         self.cursor = cursor  # everything up to here is known
-        self.frames: dict[object, tuple[bytes, Any]] = {}  # what adapters encoded of it, and keep
+        self.frames: dict[
+            object, tuple[bytes, bytes]
+        ] = {}  # what adapters encoded, and what they keep
         self._cuts: dict[frozenset[str], Mapping[str, str]] = {}
 
     def wanted(self, types: frozenset[str]) -> Mapping[str, str]:
@@ -78,7 +80,6 @@ class PushConnection:
     """`now` is monotonic seconds; it starts paused, until `resume` says that bytes may go out."""
 
     __slots__ = (
-        "_last_event_at",
         "_pending",
         "_quiet_until",
         "cursor",
@@ -86,7 +87,9 @@ class PushConnection:
         "ends_at",
         "filtered",
         "filtered_cursor",
+        "last_event_at",
         "merges",
+        "opened_at",
         "options",
         "paused_at",
     )
@@ -101,7 +104,8 @@ class PushConnection:
         self.filtered_cursor: str | None = None  # of the last of them
         self.paused_at: float | None = now  # since when the peer takes nothing
         self._pending: dict[str, dict[str, str]] | None = None
-        self._last_event_at = now
+        self.opened_at = now
+        self.last_event_at = now  # a StateChange or a ping
         self._quiet_until = -math.inf
 
     @property
@@ -131,7 +135,7 @@ class PushConnection:
         if self.paused_at is not None:
             return min(self.ends_at, self.paused_at + self.options.stall_seconds)
         if self.options.ping_seconds:
-            return min(self.ends_at, self._last_event_at + self.options.ping_seconds)
+            return min(self.ends_at, self.last_event_at + self.options.ping_seconds)
         return self.ends_at
 
     def receive(self, change: Change, now: float) -> bool:
@@ -209,7 +213,7 @@ class PushConnection:
         if self.paused_at is not None:
             self.end_reason = EndReason.STALLED
             return Due.END
-        self._last_event_at = now
+        self.last_event_at = now
         return Due.PING
 
     def pause(self, now: float) -> None:
@@ -226,7 +230,7 @@ class PushConnection:
         return PushMessage(pending, self.cursor)
 
     def _told(self, now: float) -> None:
-        self._last_event_at = now
+        self.last_event_at = now
         self._quiet_until = now + self.options.flush_seconds
         if self.options.closes_after_state:
             self.end_reason = EndReason.STATE_SENT

@@ -1,10 +1,10 @@
 """What is remembered of a connection, to tell an operator why a push did or did not arrive; no I/O.
 
-Its facts, and a ring of its last frames as they were sent. A frame is one object for all
+Its facts, and a ring of its last frames as they were sent. A kept frame is one object for all
 connections that got it, so an entry costs a pointer, unless nobody else was told the same.
 """
 
-from collections import deque
+import struct
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -13,6 +13,8 @@ from services.gateway.push_connection import PushConnection, PushMessage
 
 FRAME_OCTETS_MAX = 1024  # of a larger one only the first states are kept
 FRAMES_KEPT = 32  # of a connection
+_HEAD = struct.Struct("<dIH")  # of a kept frame: at, octets, merged
+_MERGED_TOLD_MAX = 2**16 - 1
 
 
 class Holder(Protocol):
@@ -28,7 +30,7 @@ class Holder(Protocol):
     def is_kept(self) -> bool: ...
 
 
-class Frame(msgspec.Struct, frozen=True, gc=False):
+class Frame(msgspec.Struct, frozen=True):
     """A StateChange as it was written; `octets` are of all of it, `data` may be a part."""
 
     at: float  # monotonic seconds
@@ -49,13 +51,29 @@ class Note(msgspec.Struct, gc=False):
     detail: str | None = None
 
 
-Entry: TypeAlias = Frame | Note
+Entry: TypeAlias = bytes | Note
+"""Bytes are a frame, `packed`: half the memory of an object with fields."""
+
+
+def packed(at: float, data: bytes, octets: int, merged: int = 0) -> bytes:
+    """The fields of a Frame."""
+    return _HEAD.pack(at, octets, min(merged, _MERGED_TOLD_MAX)) + data
+
+
+def unpacked(entry: bytes) -> Frame:
+    at, octets, merged = _HEAD.unpack_from(entry)
+    return Frame(at, entry[_HEAD.size :], octets, merged)
 
 
 class Ring(Protocol):
     """The last entries, the newest last; whoever watches puts itself in its place."""
 
+    def __len__(self) -> int: ...
+
     def append(self, entry: Entry, /) -> None: ...
+
+    def make_room(self, kept: int, /) -> None:
+        """Forget all but the newest `kept`."""
 
     def add_up(self, note: Note, /) -> None:
         """As `append`; many of a kind in a row are one entry."""
@@ -66,10 +84,13 @@ class Ring(Protocol):
     def entries(self) -> tuple[Entry, ...]: ...
 
 
-class FrameRing(deque[Entry]):
-    """Remembers as many as its `maxlen` says."""
+class FrameRing(list[Entry]):
+    """Who appends makes room: a list takes a tenth of a deque's memory while it is short."""
 
     __slots__ = ()
+
+    def make_room(self, kept: int) -> None:
+        del self[: len(self) - kept]
 
     def add_up(self, note: Note) -> None:
         last = self[-1] if self else None
@@ -85,6 +106,29 @@ class FrameRing(deque[Entry]):
         return tuple(self)
 
 
+class NoRing:
+    """Where nothing is to be remembered."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return 0
+
+    def append(self, entry: Entry) -> None: ...
+
+    def make_room(self, kept: int) -> None: ...
+
+    def add_up(self, note: Note) -> None: ...
+
+    def tell(self, note: Note) -> None: ...
+
+    def entries(self) -> tuple[Entry, ...]:
+        return ()
+
+
+NOTHING_KEPT = NoRing()
+
+
 class Joining(msgspec.Struct, frozen=True, gc=False):
     """How it first joined."""
 
@@ -94,8 +138,40 @@ class Joining(msgspec.Struct, frozen=True, gc=False):
     missed: int  # states that it was told then
 
 
-class ConnectionRecord:
-    """From the opening of a connection on, and for a while after its end."""
+class Recorded(Protocol):
+    """A connection, open or ended, as far as operators may ask about it."""
+
+    number: int  # of this gateway's connections
+    ring: Ring | None  # made with the first entry
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def holder(self) -> Holder: ...
+    @property
+    def push(self) -> PushConnection: ...
+    @property
+    def account_ids(self) -> frozenset[str]: ...  # that it listens to
+    @property
+    def is_listening(self) -> bool: ...  # has joined; a WebSocket has to ask for it
+    @property
+    def joining(self) -> Joining | None: ...
+    @property
+    def messages(self) -> int: ...  # StateChanges sent
+    @property
+    def pings(self) -> int: ...
+    @property
+    def pong_seconds(self) -> float | None: ...  # until a WebSocket answered the last one
+    @property
+    def ended_at(self) -> float | None: ...
+    @property
+    def ended_by(self) -> str | None: ...  # an operator
+
+
+class EndedConnection:
+    """What is kept of one when its transport is gone."""
 
     __slots__ = (
         "account_ids",
@@ -106,63 +182,29 @@ class ConnectionRecord:
         "is_listening",
         "joining",
         "kind",
-        "merges_told",
         "messages",
-        "newest",
         "number",
-        "octets",
-        "opened_at",
-        "ping_seconds",
-        "pinged_at",
         "pings",
+        "pong_seconds",
         "push",
         "ring",
     )
 
-    def __init__(
-        self,
-        number: int,
-        opened_at: float,
-        push: PushConnection,
-        holder: Holder,
-        *,
-        kind: str,
-        address: str,
-    ) -> None:
-        self.number = number  # of this gateway's connections
-        self.opened_at = opened_at  # monotonic seconds
-        self.push = push
-        self.holder = holder
-        self.kind = kind
-        self.address = address
-        self.account_ids: frozenset[str] = frozenset()  # that it listens to
-        self.is_listening = False  # has joined; a WebSocket has to ask for it
-        self.ring: Ring | None = None  # made with the first entry
-        self.newest: Frame | None = None  # also when the ring has none of it any more
-        self.messages = 0  # StateChanges sent
-        self.octets = 0  # of them
-        self.merges_told = 0  # of those that `push` counts
-        self.joining: Joining | None = None
-        self.pings = 0
-        self.pinged_at = 0.0
-        self.ping_seconds: float | None = None  # until the last one was answered
-        self.ended_at: float | None = None
-        self.ended_by: str | None = None  # an operator
-
-    def stop_listening(self) -> None:
-        self.account_ids = frozenset()
+    def __init__(self, open_one: Recorded, ended_at: float) -> None:
+        self.number = open_one.number
+        self.kind = open_one.kind
+        self.address = open_one.address
+        self.holder = open_one.holder
+        self.push = open_one.push
+        self.account_ids = open_one.account_ids
         self.is_listening = False
-
-    def ping(self, now: float) -> None:
-        """One was sent."""
-        self.pings += 1
-        self.pinged_at = now
-        self.tell(Note(now, "ping"))
-
-    def tell(self, note: Note) -> None:
-        """Whoever watches, only."""
-        if self.ring is not None:
-            self.ring.tell(note)
+        self.joining = open_one.joining
+        self.messages = open_one.messages
+        self.ring = open_one.ring
+        self.pings = open_one.pings
+        self.pong_seconds = open_one.pong_seconds
+        self.ended_at = ended_at
+        self.ended_by = open_one.ended_by
 
 
 def kept_part(message: PushMessage) -> PushMessage:

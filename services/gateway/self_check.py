@@ -58,11 +58,11 @@ class SelfCheck:
                 self.outcomes["agrees"] += 1
 
     def _sample(self) -> tuple[list[PushChannel], set[str]]:
-        listening = [channel for channel in self._connections if channel.record.account_ids]
+        listening = [channel for channel in self._connections if channel.account_ids]
         channels: list[PushChannel] = []
         account_ids: set[str] = set()
         for channel in random.sample(listening, min(CHANNELS_AT_ONCE, len(listening))):
-            wanted = account_ids | channel.record.account_ids
+            wanted = account_ids | channel.account_ids
             if len(wanted) <= ACCOUNTS_AT_ONCE:
                 channels.append(channel)
                 account_ids = wanted
@@ -77,4 +77,4 @@ def _is_behind(channel: PushChannel, newest: Mapping[str, int]) -> bool:
     cursor = decode_cursor(channel.push.cursor)
     if cursor is None or cursor.sequence == 0:
         return False
-    return any(newest.get(account, 0) > cursor.sequence for account in channel.record.account_ids)
+    return any(newest.get(account, 0) > cursor.sequence for account in channel.account_ids)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
 from services.gateway.facts import matches
-from services.gateway.record import ConnectionRecord, Entry, Note, Ring
+from services.gateway.record import Entry, Note, Recorded, Ring
 from shared.operate.connections import ConnectionFilter, WatchConnections
 
 WATCHES_MAX = 16  # of a process
@@ -34,19 +34,19 @@ class Watch:
         self.number = 0  # of the last message
         self.dropped = 0  # since the last message
         self.connections = 0  # watched now
-        self._waiting: deque[tuple[ConnectionRecord, Entry]] = deque()
+        self._waiting: deque[tuple[Recorded, Entry]] = deque()
 
     @property
     def has_news(self) -> bool:
         return bool(self._waiting or self.dropped)
 
-    def tell(self, record: ConnectionRecord, entry: Entry) -> None:
+    def tell(self, connection: Recorded, entry: Entry) -> None:
         if len(self._waiting) < WAITING_MAX:
-            self._waiting.append((record, entry))
+            self._waiting.append((connection, entry))
         else:
             self.dropped += 1
 
-    def take(self, count: int) -> Iterator[tuple[ConnectionRecord, Entry]]:
+    def take(self, count: int) -> Iterator[tuple[Recorded, Entry]]:
         """The oldest `count` that wait."""
         while self._waiting and count:
             count -= 1
@@ -60,14 +60,20 @@ class Watch:
 class Tap:
     """In the place of a watched connection's ring."""
 
-    def __init__(self, record: ConnectionRecord, ring: Ring) -> None:
+    def __init__(self, connection: Recorded, ring: Ring) -> None:
+        self.connection = connection
         self.ring = ring
         self.watches: set[Watch] = set()
-        self._record = record
+
+    def __len__(self) -> int:
+        return len(self.ring)
 
     def append(self, entry: Entry) -> None:
         self.ring.append(entry)
         self._tell(entry)
+
+    def make_room(self, kept: int) -> None:
+        self.ring.make_room(kept)
 
     def add_up(self, note: Note) -> None:
         self._tell(Note(note.at, note.kind, octets=note.octets, detail=note.detail))
@@ -81,17 +87,17 @@ class Tap:
 
     def _tell(self, entry: Entry) -> None:
         for watch in self.watches:
-            watch.tell(self._record, entry)
+            watch.tell(self.connection, entry)
 
 
 class Watches:
     """All of a process."""
 
-    def __init__(self, gateway_id: str, new_ring: Callable[[], Ring]) -> None:
+    def __init__(self, gateway_id: str, new_ring: Callable[[None], Ring]) -> None:
         self._gateway_id = gateway_id
         self._new_ring = new_ring
         self._watches: dict[str, Watch] = {}
-        self._taps: dict[ConnectionRecord, Tap] = {}
+        self._taps: dict[int, Tap] = {}  # by the connection's number
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -114,8 +120,8 @@ class Watches:
         """Harmless to say twice."""
         watch = self._watches.pop(watch_id, None)
         if watch is not None:
-            for record, tap in tuple(self._taps.items()):
-                self._leave(record, tap, {watch})
+            for tap in tuple(self._taps.values()):
+                self._leave(tap, {watch})
 
     def end_old(self, now: float) -> Collection[Watch]:
         """Those whose operators went."""
@@ -124,37 +130,42 @@ class Watches:
             self.end(watch.id)
         return ended
 
-    def watch(self, watch: Watch, record: ConnectionRecord) -> None:
+    def watch(self, watch: Watch, connection: Recorded) -> None:
         """From now on; harmless to say twice."""
-        tap = self._taps.get(record)
+        tap = self._taps.get(connection.number)
         if watch.id not in self._watches or (tap is not None and watch in tap.watches):
             return
         if watch.connections >= WATCHED_MAX:
             return
         if tap is None:
-            tap = self._taps[record] = Tap(record, record.ring or self._new_ring())
-            record.ring = tap
+            ring = self._new_ring(None) if connection.ring is None else connection.ring
+            tap = self._taps[connection.number] = Tap(connection, ring)
+            connection.ring = tap
         tap.watches.add(watch)
         watch.connections += 1
 
-    def opened(self, record: ConnectionRecord) -> None:
+    def opened(self, connection: Recorded) -> None:
         """A connection came."""
         for watch in self:
-            if matches(record, watch.wanted, self._gateway_id):
-                self.watch(watch, record)
-        record.tell(Note(record.opened_at, "opened"))
+            if matches(connection, watch.wanted, self._gateway_id):
+                self.watch(watch, connection)
+        self._tell(connection, Note(connection.push.opened_at, "opened"))
 
-    def ended(self, record: ConnectionRecord, note: Note) -> None:
+    def ended(self, connection: Recorded, note: Note) -> None:
         """A connection went; whoever watched it is told, and lets go of it."""
-        record.tell(note)
-        tap = self._taps.get(record)
+        self._tell(connection, note)
+        tap = self._taps.get(connection.number)
         if tap is not None:
-            self._leave(record, tap, set(tap.watches))
+            self._leave(tap, set(tap.watches))
 
-    def _leave(self, record: ConnectionRecord, tap: Tap, watches: set[Watch]) -> None:
+    def _tell(self, connection: Recorded, note: Note) -> None:
+        if connection.ring is not None:
+            connection.ring.tell(note)
+
+    def _leave(self, tap: Tap, watches: set[Watch]) -> None:
         for watch in tap.watches & watches:
             watch.connections -= 1
         tap.watches -= watches
         if not tap.watches:
-            record.ring = tap.ring
-            del self._taps[record]
+            tap.connection.ring = tap.ring
+            del self._taps[tap.connection.number]

@@ -99,14 +99,14 @@ class WebSocketChannel(PushChannel):
 
     __slots__ = (
         "_answer",
-        "_asked_cursor",
         "_fragments",
         "_framing",
         "_options",
         "_pinged_at",
         "_requests",
         "_wire",
-        "is_listening",
+        "pong_seconds",
+        "wants_push",
     )
     kind = "websocket"
     switchboard: Connections
@@ -122,10 +122,10 @@ class WebSocketChannel(PushChannel):
         options: WebSocketOptions,
     ) -> None:
         super().__init__(switchboard, push, holder, place)
-        self.is_listening = False  # until the client enables push
+        self.wants_push = False  # until the client enables push
         self._answer = answer
         self._options = options
-        self._asked_cursor: str | None = None
+        self.pong_seconds = None  # until the last ping was answered
         self._fragments: _Fragments | None = None
         self._pinged_at: float | None = None  # monotonic seconds, until it is answered
         self._requests = 0  # under way
@@ -177,12 +177,6 @@ class WebSocketChannel(PushChannel):
 
     # From the registry.
 
-    def cursor_to_join(self) -> str | None:
-        asked, self._asked_cursor = self._asked_cursor, None
-        if asked is None or self.is_resync_asked:
-            return super().cursor_to_join()
-        return asked
-
     def close_transport(self, transport: Any) -> None:  # noqa: ANN401
         """The peer answers our Close with its own, and only then the connection is closed."""
         if self.push.is_paused:
@@ -199,8 +193,8 @@ class WebSocketChannel(PushChannel):
             case Opcode.BINARY:
                 self._framing.fail(CloseCode.UNSUPPORTED_DATA, "JMAP is text")
             case Opcode.PONG if self._pinged_at is not None:
-                self.record.ping_seconds = self.switchboard.now() - self._pinged_at
-                self.switchboard.ping_seconds.append(self.record.ping_seconds)
+                self.pong_seconds = self.switchboard.now() - self._pinged_at
+                self.switchboard.ping_seconds.append(self.pong_seconds)
                 self._pinged_at = None
             case _:
                 pass  # the framing answers control frames
@@ -231,7 +225,7 @@ class WebSocketChannel(PushChannel):
                 case PushDisable():
                     self.note(Note(self.switchboard.now(), "asked", detail="no pushes"))
                     self._ask_for(NOTHING)
-                    self.is_listening = False
+                    self.wants_push = False
                     self.switchboard.rejoin_soon(self)
         except MessageError as error:
             self._send(encode_error(error))
@@ -265,11 +259,9 @@ class WebSocketChannel(PushChannel):
 
     def _note_response(self, request_id: str | None, body: bytes) -> None:
         """That there was one, never what it says."""
-        if self.record.ring is None:
-            self.record.ring = self.switchboard.ring()
         name = "" if request_id is None else "request " + request_id[:_REQUEST_ID_SHOWN]
         note = Note(self.switchboard.now(), "responses", octets=len(body), detail=name or None)
-        self.record.ring.add_up(note)
+        self.add_up(note)
 
     def _enable(self, asked: PushEnable) -> None:
         """Replaces what was asked before; without a cursor it goes on, or starts from now."""
@@ -277,12 +269,12 @@ class WebSocketChannel(PushChannel):
             Note(self.switchboard.now(), "asked", asked.cursor, detail=_in_words(asked.types))
         )
         if asked.cursor is not None:
-            self._asked_cursor = asked.cursor
-        elif not self.is_listening:
+            self.asked_cursor = asked.cursor
+        elif not self.wants_push:
             # Now, not when the join is done: what the client then asks by Request comes after this.
-            self._asked_cursor = self.switchboard.cursor
+            self.asked_cursor = self.switchboard.cursor
         self._ask_for(asked.types)
-        self.is_listening = True
+        self.wants_push = True
         self.switchboard.rejoin_soon(self)
 
     def _ask_for(self, types: frozenset[str] | None) -> None:

@@ -147,16 +147,15 @@ class ConnectionFacts(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     opened_at: str
     ended_at: str | None
     end_reason: str | None
-    types: tuple[str, ...] | None  # the first of those that it asked for; null: all
+    types: tuple[str, ...] | None  # asked for, in a list the first of them; null: all
     type_count: int  # of those that it asked for
     is_listening: bool  # false: a WebSocket that did not enable push, or has ended
     account_count: int  # that it listens to
     messages: int  # StateChanges sent
-    octets: int  # of them
     merged: int  # changes that waited and were told together
     filtered: int  # changes of its accounts of which it wanted no type
     cursor: str  # all up to here was seen for it, told or of no interest
-    told_cursor: str | None  # of the newest StateChange that was sent to it
+    told_cursor: str | None  # of the newest StateChange that is remembered
     told_at: str | None
     pending: int  # states that wait
     stalled_seconds: float | None  # its peer has taken nothing for so long
@@ -177,7 +176,7 @@ class ConnectionDetails(ConnectionFacts, frozen=True, kw_only=True, rename="came
     pending_states: dict[str, dict[str, str]]  # the first of them
     pending_because: str | None  # stalled, merging (for some milliseconds), ended
     pings: int
-    pinged_at: str | None
+    pinged_at: str | None  # null also where a StateChange was sent later
     ping_milliseconds: float | None  # until a WebSocket answered the last ping
     ended_by: str | None  # the operator who closed it
     moments: tuple[Moment, ...]  # the newest last

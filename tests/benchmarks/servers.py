@@ -1,7 +1,8 @@
 """Servers to measure, each a process of its own: `python -m tests.benchmarks.servers KIND`.
 
 Prints its port, then answers each line of standard input with a line of JSON:
-`memory` -> resident bytes; `broadcast COUNT` -> CPU seconds of COUNT broadcasts to all who listen.
+`memory` -> resident bytes; `broadcast COUNT` -> CPU seconds of COUNT broadcasts to all who listen;
+`each COUNT` -> of COUNT events of each client's own account.
 """
 
 import asyncio
@@ -141,7 +142,7 @@ class StarletteStreams:
 class Tidings:
     """The gateway over its real fan-out, whose log is made up; each client is a user of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, frames_kept: int = GatewaySettings().frames_kept) -> None:
         settings = GatewaySettings(connections_per_address_max=50_000)
         self._tail = _SilentTail()
         self.fan_out = TimedFanOut(
@@ -152,6 +153,7 @@ class Tidings:
             _visible_accounts,
             now=time.monotonic,
             flush_seconds=settings.flush_milliseconds / 1000,
+            frames_kept=frames_kept,
         )
         entrance = Entrance(
             Admission(Limits(connections_per_address_max=50_000)),
@@ -175,6 +177,13 @@ class Tidings:
         del number
         self._tail.position += 1
         self.fan_out.receive(SHARED_ACCOUNT, StoredEvent(self._tail.position, EVENT))
+
+    def tell_each(self) -> None:
+        """An event of each client's own account, which nobody else is told of."""
+        for number in range(len(self._connections)):
+            self._tail.position += 1
+            stored = StoredEvent(self._tail.position, EVENT)
+            self.fan_out.receive(f"au{number}", stored)
 
     def pass_on_unwatched(self) -> float:
         """CPU seconds of one event that nobody here listens to, from its bytes on."""
@@ -277,7 +286,11 @@ async def _answer(subject: Subject, line: str) -> float:
         return subject.fan_out.position if command == "position" else subject.forget_recent()
     start = time.process_time()
     for number in range(int(argument)):
-        subject.broadcast(number)
+        if command == "each":
+            assert isinstance(subject, Tidings)
+            subject.tell_each()
+        else:
+            subject.broadcast(number)
         await asyncio.sleep(BETWEEN_SECONDS)
     return time.process_time() - start
 
@@ -288,6 +301,7 @@ async def main(kind: str) -> None:
         "floor_websocket": lambda: Floor(is_websocket=True),
         "starlette": StarletteStreams,
         "tidings": Tidings,
+        "tidings_without_frames": lambda: Tidings(frames_kept=0),
         "gateway": WholeGateway,
     }
     subject = subjects[kind]()

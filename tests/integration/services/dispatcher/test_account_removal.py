@@ -85,7 +85,7 @@ async def test_it_leaves_sessions_and_streams_and_the_other_accounts_go_on(
         await remove(running, removed, is_told=is_told)
         if not is_told:
             await running.everything.gateway.look_at_all_again()
-        await eventually(lambda: all(removed not in it.record.account_ids for it in connections))
+        await eventually(lambda: all(removed not in it.account_ids for it in connections))
 
         await anna.add_card(name={"full": "Anna's"})
         assert (await stream.state())[1].keys() == {anna.account_id}
@@ -250,7 +250,7 @@ async def test_a_user_whose_personal_account_was_removed_stays(
         assert (await stream.state())[1].keys() == {shared}
         await remove(running, shared)
         connections = running.everything.gateway.connections
-        await eventually(lambda: all(not it.record.account_ids for it in connections))
+        await eventually(lambda: all(not it.account_ids for it in connections))
     assert (await session_of(anna))["accounts"] == {}
 
 

@@ -124,7 +124,7 @@ async def test_a_removed_grant_narrows_a_stream(
             await running.everything.gateway.look_at_all_again()
         connections = running.everything.gateway.connections
         await eventually(
-            lambda: all(bob.account_id not in c.record.account_ids for c in connections), seconds=2
+            lambda: all(bob.account_id not in c.account_ids for c in connections), seconds=2
         )
         await bob.add_card(name={"full": "not seen"})
         await anna.add_card(name={"full": "mine"})
@@ -135,7 +135,7 @@ async def test_a_removed_grant_narrows_a_stream(
 async def follows(running: RunningEverything, client: JmapClient, accounts: set[str]) -> None:
     """Soon the stream and the session of the client have exactly these accounts."""
     [channel] = running.everything.gateway.connections
-    await eventually(lambda: channel.record.account_ids == accounts, seconds=SOON_SECONDS)
+    await eventually(lambda: channel.account_ids == accounts, seconds=SOON_SECONDS)
     session = (await client.http.get("/jmap/session")).json()
     assert session["accounts"].keys() == accounts
 

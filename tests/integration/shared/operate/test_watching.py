@@ -1,11 +1,13 @@
 """What happens on connections, followed live; and everybody who may go away meanwhile."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 
+from services.gateway.record import Note
 from services.gateway.watches import WAITING_MAX, WATCHES_MAX
 from shared.operate.connections import (
     ASK_SUBJECT,
@@ -30,11 +32,11 @@ async def two(nats_url: str) -> AsyncIterator[Operated]:
         yield running
 
 
-async def until(watching: Watching, kind: str, count: int = 1) -> list[WatchedMoment]:
-    """All moments up to and with the last of `count` of the kind."""
+async def until(watching: Watching, *kinds: str) -> list[WatchedMoment]:
+    """All moments until these are among them."""
     moments: list[WatchedMoment] = []
     async with asyncio.timeout(10 * PATIENCE):
-        while sum(one.moment.kind == kind for one in moments) < count:
+        while Counter(kinds) - Counter(one.moment.kind for one in moments):
             answer = await anext(watching)
             assert isinstance(answer, Watched)
             moments.extend(answer.moments)
@@ -55,7 +57,7 @@ async def test_what_is_sent_to_a_user_is_followed_on_every_gateway(two: Operated
             second.gateway.fan_out.append("a2", Email="s2")
             await other.state()
             second.gateway.fan_out.append("b1", Email="s3")
-        moments = await until(watching, "ended")
+        moments = await until(watching, "state", "state", "ended")
 
     seen = {(one.connection[:6], one.moment.kind) for one in moments}
     assert {one.user for one in moments} == {"anna"}
@@ -86,7 +88,7 @@ async def test_who_vanishes_is_forgotten_when_the_lease_ends(two: Operated) -> N
         await eventually(lambda: begun(two))
         await eventually(lambda: not any(len(one.watches) for one in two.gateways))
         [channel] = two.gateways[0].gateway.connections
-        assert channel.record.ring is None or not channel.record.ring.entries()
+        assert channel.ring is None or not channel.ring.entries()
 
 
 async def test_a_watch_that_is_renewed_goes_on_beyond_its_lease(two: Operated) -> None:
@@ -125,15 +127,15 @@ async def test_a_watch_survives_a_restart_of_nats(fresh_nats: NatsServer) -> Non
         async with await gateway.get("anna") as client, running.operator.watching(ANNA) as watching:
             await eventually(lambda: begun(running))
             fresh_nats.kill()
+            await eventually(lambda: not gateway.bus.is_connected)
             gateway.gateway.fan_out.append("a1", Email="s1")
             await client.state()
-            await eventually(lambda: not gateway.bus.is_connected)
             fresh_nats.start()
             await eventually(lambda: gateway.bus.is_connected)
             gateway.gateway.fan_out.append("a1", Email="s2")
             await client.state()
 
-            moments = await until(watching, "state", count=2)
+            moments = await until(watching, "state", "state")
 
     assert [one.moment.changed for one in moments] == [
         {"a1": {"Email": "s1"}},
@@ -146,9 +148,9 @@ async def test_a_flood_is_cut_and_the_operator_knows(two: Operated) -> None:
     async with await gateway.get("anna"), two.operator.watching(ANNA) as watching:
         await eventually(lambda: begun(two))
         [channel] = gateway.gateway.connections
-        await eventually(lambda: channel.record.ring is not None)
+        await eventually(lambda: channel.ring is not None)
         for number in range(WAITING_MAX + 500):
-            channel.record.ping(float(number))
+            channel.tell(Note(float(number), "ping"))
         told = dropped = 0
         async with asyncio.timeout(10 * PATIENCE):
             while told + dropped < WAITING_MAX + 500:
@@ -175,7 +177,7 @@ async def test_a_client_that_takes_nothing_is_seen_to_stall(two: Operated) -> No
     async with await gateway.get("anna"), two.operator.watching(ANNA) as watching:
         await eventually(lambda: begun(two))
         [channel] = gateway.gateway.connections
-        await eventually(lambda: channel.record.ring is not None)
+        await eventually(lambda: channel.ring is not None)
         channel.pause_writing()
         gateway.gateway.fan_out.append("a1", Email="s1")
         gateway.gateway.fan_out.append("a1", Email="s2")

@@ -9,27 +9,27 @@ from services.gateway.frames import chunk, push_messages, state_events
 from services.gateway.push_connection import (
     Change,
     EndReason,
-    PushConnection,
     PushMessage,
     PushOptions,
 )
-from services.gateway.record import ConnectionRecord, Frame, FrameRing, Joining, Note
+from services.gateway.record import EndedConnection, Entry, FrameRing, Joining, Note, packed
 from shared.operate.connections import ConnectionFilter, Moment
-from tests.support.gateway import credential_of
+from tests.support.recorded import OpenConnection
 
 GATEWAY = "4k2m9x"
 WALL = Wall(100.0, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def listening(options: PushOptions | None = None) -> ConnectionRecord:
-    push = PushConnection(options or PushOptions(), 40.0)
-    record = ConnectionRecord(
-        33, 40.0, push, credential_of("anna"), kind="sse", address="192.0.2.1"
-    )
-    record.account_ids, record.is_listening = frozenset({"a1", "a2"}), True
-    record.joining = Joining(41.0, "c5", "resumed", 2)
-    push.resume()
-    return record
+def listening(options: PushOptions | None = None) -> OpenConnection:
+    connection = OpenConnection(33, "anna", at=40.0, options=options)
+    connection.account_ids, connection.is_listening = frozenset({"a1", "a2"}), True
+    connection.joining = Joining(41.0, "c5", "resumed", 2)
+    connection.push.resume()
+    return connection
+
+
+def remember(connection: OpenConnection, *entries: Entry) -> None:
+    connection.ring = FrameRing(entries)
 
 
 def test_times_of_the_day_are_told() -> None:
@@ -43,27 +43,29 @@ def test_times_of_the_day_are_told() -> None:
 
 @pytest.mark.parametrize("is_websocket", [False, True])
 def test_a_frame_tells_what_its_client_read(is_websocket: bool) -> None:  # noqa: FBT001
-    record, ring = listening(), FrameRing(maxlen=4)
+    record = listening()
     message = PushMessage({"a1": {"Email": "s1", "Mailbox": "s2"}}, "1.abc.7")
     encode = push_messages if is_websocket else lambda m: map(chunk, state_events(m))
     data = b"".join(encode(message))
-    record.ring, record.newest = ring, Frame(99.0, data, len(data), 3)
-    ring.append(record.newest)
-    ring.append(Note(99.5, "joined", "c", states=2, detail="resumed"))
-    ring.append(Frame(100.0, data, 9999))
+    remember(
+        record,
+        packed(99.0, data, 9999),
+        Note(99.5, "joined", "c", states=2, detail="resumed"),
+        packed(100.0, data, len(data), 3),
+    )
 
     details = details_of(record, GATEWAY, WALL)
 
     assert details.told_cursor == "1.abc.7"
-    assert details.told_at == "2025-12-31T23:59:59.000Z"
+    assert details.told_at == "2026-01-01T00:00:00.000Z"
     assert details.moments == (
         Moment(
             at="2025-12-31T23:59:59.000Z",
             kind="state",
             cursor="1.abc.7",
             changed={"a1": {"Email": "s1", "Mailbox": "s2"}},
-            octets=len(data),
-            merged=3,
+            is_cut=True,
+            octets=9999,
         ),
         Moment(
             at="2025-12-31T23:59:59.500Z", kind="joined", cursor="c", states=2, detail="resumed"
@@ -73,8 +75,8 @@ def test_a_frame_tells_what_its_client_read(is_websocket: bool) -> None:  # noqa
             kind="state",
             cursor="1.abc.7",
             changed={"a1": {"Email": "s1", "Mailbox": "s2"}},
-            is_cut=True,
-            octets=9999,
+            octets=len(data),
+            merged=3,
         ),
     )
 
@@ -83,7 +85,7 @@ def test_a_frame_tells_what_its_client_read(is_websocket: bool) -> None:  # noqa
 def test_any_length_of_a_frame_is_read(length: int) -> None:
     record = listening()
     data = b"".join(push_messages(PushMessage({"a1": {"Email": "s" * length}}, "1.abc.7")))
-    record.newest = Frame(99.0, data, len(data))
+    remember(record, packed(99.0, data, len(data)), Note(99.5, "ping"))
 
     assert facts_of(record, GATEWAY, WALL).told_cursor == "1.abc.7"
 
@@ -103,8 +105,7 @@ def test_it_is_said_why_something_waits() -> None:
     assert (details.pending, details.cursor) == (2, "c7")
 
     record.push.end(EndReason.STALLED, 95.0)
-    record.ended_at = 95.0
-    details = details_of(record, GATEWAY, WALL)
+    details = details_of(EndedConnection(record, 95.0), GATEWAY, WALL)
     assert details.pending_because == "ended"
     assert details.stalled_seconds is None
     assert (details.end_reason, details.pending) == ("stalled", 2)
@@ -126,7 +127,7 @@ def test_what_was_of_no_interest_is_counted() -> None:
 def test_one_that_never_joined_says_so() -> None:
     record = listening()
     record.joining = None
-    record.stop_listening()
+    record.is_listening = False
 
     details = details_of(record, GATEWAY, WALL)
 
@@ -139,13 +140,16 @@ def test_one_that_never_joined_says_so() -> None:
 def test_pings_are_told() -> None:
     record = listening()
     assert details_of(record, GATEWAY, WALL).pinged_at is None
-    record.ping(98.0)
-    record.ping_seconds = 0.0123
+    record.push.last_event_at, record.pings, record.pong_seconds = 98.0, 1, 0.0123
 
     details = details_of(record, GATEWAY, WALL)
 
     assert (details.pings, details.pinged_at) == (1, "2025-12-31T23:59:58.000Z")
     assert details.ping_milliseconds == 12.3
+
+    data = b"".join(state_events(PushMessage({}, "1.abc.7")))
+    remember(record, packed(98.0, data, 0))
+    assert details_of(record, GATEWAY, WALL).pinged_at is None, "the last event was no ping"
 
 
 @pytest.mark.parametrize(

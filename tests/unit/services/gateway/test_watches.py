@@ -1,7 +1,6 @@
 import pytest
 
-from services.gateway.push_connection import PushConnection, PushOptions
-from services.gateway.record import ConnectionRecord, Frame, FrameRing, Note
+from services.gateway.record import FrameRing, Note, packed
 from services.gateway.watches import (
     WAITING_MAX,
     WATCHED_MAX,
@@ -11,18 +10,13 @@ from services.gateway.watches import (
     Watches,
 )
 from shared.operate.connections import ConnectionFilter, WatchConnections
-from tests.support.gateway import credential_of
+from tests.support.recorded import OpenConnection
 
-FRAME = Frame(1.0, b"", 0)
-
-
-def connection(number: int, user: str = "anna") -> ConnectionRecord:
-    push = PushConnection(PushOptions(), 0.0)
-    return ConnectionRecord(number, 0.0, push, credential_of(user), kind="sse", address="::1")
+FRAME = packed(1.0, b"", 0)
 
 
 def new_watches() -> Watches:
-    return Watches("4k2m9x", lambda: FrameRing(maxlen=2))
+    return Watches("4k2m9x", lambda _: FrameRing())
 
 
 def asked(watch: str = "w", user: str = "anna", lease_seconds: float = 15.0) -> WatchConnections:
@@ -31,19 +25,19 @@ def asked(watch: str = "w", user: str = "anna", lease_seconds: float = 15.0) -> 
     )
 
 
-def kinds(watch: Watch) -> list[str]:
-    told = watch.take(1000)
-    return ["frame" if isinstance(entry, Frame) else entry.kind for _, entry in told]
+def kinds(watch: Watch, count: int = 1000) -> list[str]:
+    told = watch.take(count)
+    return ["frame" if isinstance(entry, bytes) else entry.kind for _, entry in told]
 
 
 def test_who_watches_is_told_what_is_remembered_and_what_is_not() -> None:
-    watches, record = new_watches(), connection(1)
+    watches, record = new_watches(), OpenConnection(1)
     watch = watches.renew(asked(), "inbox", 0.0)
     watches.watch(watch, record)
     assert record.ring is not None
 
     record.ring.append(FRAME)
-    record.ping(2.0)
+    record.ring.tell(Note(2.0, "ping"))
     record.ring.add_up(Note(3.0, "responses", detail="r1"))
     record.ring.add_up(Note(4.0, "responses", detail="r2"))
 
@@ -52,8 +46,8 @@ def test_who_watches_is_told_what_is_remembered_and_what_is_not() -> None:
 
 
 def test_what_was_remembered_stays_when_nobody_watches_any_more() -> None:
-    watches, record = new_watches(), connection(1)
-    ring = record.ring = FrameRing(maxlen=4)
+    watches, record = new_watches(), OpenConnection(1)
+    ring = record.ring = FrameRing()
     ring.append(FRAME)
     watch = watches.renew(asked(), "inbox", 0.0)
     watches.watch(watch, record)
@@ -67,7 +61,7 @@ def test_what_was_remembered_stays_when_nobody_watches_any_more() -> None:
 
 
 def test_two_who_watch_are_both_told_and_neither_twice() -> None:
-    watches, record = new_watches(), connection(1)
+    watches, record = new_watches(), OpenConnection(1)
     both = [watches.renew(asked(name), "inbox", 0.0) for name in ("v", "w")]
     for watch in (*both, *both):
         watches.watch(watch, record)
@@ -80,10 +74,22 @@ def test_two_who_watch_are_both_told_and_neither_twice() -> None:
     assert [watch.connections for watch in both] == [0, 1]
 
 
+def test_who_is_watched_makes_room_as_others_do() -> None:
+    watches, record = new_watches(), OpenConnection(1)
+    watches.watch(watches.renew(asked(), "inbox", 0.0), record)
+    assert record.ring is not None
+    for number in range(10):
+        record.ring.append(packed(float(number), b"", 0))
+    record.ring.make_room(3)
+
+    assert len(record.ring) == 3
+    assert record.ring.entries()[-1] == packed(9.0, b"", 0)
+
+
 def test_connections_that_come_and_go_are_told_of() -> None:
     watches = new_watches()
     watch = watches.renew(asked(), "inbox", 0.0)
-    hers, his = connection(1), connection(2, "bob")
+    hers, his = OpenConnection(1), OpenConnection(2, "bob")
     for record in (hers, his):
         watches.opened(record)
     assert watch.connections == 1
@@ -105,12 +111,12 @@ def test_a_watch_ends_unless_it_is_renewed() -> None:
     assert not watches.end_old(28.9)
 
     assert watches.end_old(29.0) == [watch]
-    watches.watch(watch, connection(1))
+    watches.watch(watch, OpenConnection(1))
     assert watch.connections == 0, "it is over"
 
 
 def test_what_an_operator_does_not_take_is_dropped_and_counted() -> None:
-    watches, record = new_watches(), connection(1)
+    watches, record = new_watches(), OpenConnection(1)
     watch = watches.renew(asked(), "inbox", 0.0)
     watches.watch(watch, record)
     assert record.ring is not None
@@ -124,14 +130,14 @@ def test_what_an_operator_does_not_take_is_dropped_and_counted() -> None:
 
 
 def test_a_part_of_what_waits_is_taken_in_order() -> None:
-    watches, record = new_watches(), connection(1)
+    watches, record = new_watches(), OpenConnection(1)
     watch = watches.renew(asked(), "inbox", 0.0)
     watches.watch(watch, record)
+    assert record.ring is not None
     for number in range(3):
-        record.tell(Note(float(number), "ping"))
+        record.ring.tell(Note(0.0, str(number)))
 
-    assert [entry.at for _, entry in watch.take(2)] == [0.0, 1.0]
-    assert [entry.at for _, entry in watch.take(2)] == [2.0]
+    assert [kinds(watch, 2), kinds(watch, 2)] == [["0", "1"], ["2"]]
 
 
 def test_operators_who_watch_are_not_many() -> None:
@@ -148,6 +154,6 @@ def test_connections_of_a_watch_are_not_too_many() -> None:
     watches = new_watches()
     watch = watches.renew(asked(), "inbox", 0.0)
     for number in range(WATCHED_MAX + 5):
-        watches.watch(watch, connection(number + 1))
+        watches.watch(watch, OpenConnection(number + 1))
 
     assert watch.connections == WATCHED_MAX
