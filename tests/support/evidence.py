@@ -155,7 +155,6 @@ def connection(*moments: Moment, **changes: Any) -> ConnectionDetails:
         "is_listening": True,
         "account_count": 1,
         "messages": len(frames),
-        "octets": 120 * len(frames),
         "merged": 0,
         "filtered": 0,
         "cursor": frames[-1].cursor if frames else cursor(SEQUENCE - 1),
