@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: run install check docs format test test-browser test-push-service test-node test-all lock
+.PHONY: run install check docs format test test-browser test-push-service test-node test-cluster test-prometheus test-all lock
 
 run: .venv/.runtime  ## start everything on one machine, on one port
 	$(BIN)/tidings up
@@ -26,7 +26,7 @@ format: .venv/.development
 	$(BIN)/ruff check --fix .
 
 test: .venv/.development  ## everything, with real embedded NATS and PostgreSQL
-	$(BIN)/python -m pytest -m "not long and not browser and not push_service and not node and not cluster"
+	$(BIN)/python -m pytest -m "not long and not browser and not push_service and not node and not cluster and not prometheus"
 
 test-browser: .venv/.development  ## what needs Chromium, see the README
 	$(BIN)/python -m pytest -m browser
@@ -39,6 +39,9 @@ test-node: .venv/.development  ## what needs Node.js and npm, see the README
 
 test-cluster: .venv/.development  ## what needs nginx, see the README
 	$(BIN)/python -m pytest -m "cluster and not long"
+
+test-prometheus: .venv/.development  ## what needs Prometheus, see the README
+	$(BIN)/python -m pytest -m prometheus
 
 test-all: .venv/.development  ## and what takes minutes
 	$(BIN)/python -m pytest

@@ -42,7 +42,7 @@ from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.metrics import Metrics
 from shared.runtime.traces import Traces
 from shared.store.migrate import migrate
-from shared.store.pool import open_pool
+from shared.store.pool import open_pool, watch_pool
 from shared.web_push.sealing import Vault
 
 _POSTGRES_CONNECTIONS_MAX = 20
@@ -108,9 +108,11 @@ async def open_everything(
         await log.keeper.ensure()
         await log.keeper.apply_topology()
         tailed = await stack.enter_async_context(
-            open_readable_log(servers.nats_url, pool, name="up")
+            open_readable_log(servers.nats_url, pool, name="up gateway")
         )
-        shared = await stack.enter_async_context(open_shared_log(servers.nats_url, name="up"))
+        shared = await stack.enter_async_context(
+            open_shared_log(servers.nats_url, name="up webhooks")
+        )
         client = await stack.enter_async_context(
             open_client(settings.webhooks, settings.push.policy, SystemClock())
         )
@@ -125,12 +127,18 @@ class _Opened(msgspec.Struct, frozen=True):
     shared: SharedLog
     client: PushClient
 
+    def watch(self, metrics: Metrics) -> None:
+        for log in (self.log, self.tailed, self.shared):
+            log.watch(metrics)
+        watch_pool(metrics, self.pool)
+
 
 async def _put_together(
     opened: _Opened, settings: EverythingSettings, draining: asyncio.Event
 ) -> Everything:
     pool, log = opened.pool, opened.log
     clock, metrics = SystemClock(), Metrics()
+    opened.watch(metrics)
     authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(settings.jwt, clock))
     relay = Relay(pool, log, clock, metrics, settings.traces)
     dispatcher = Dispatcher(

@@ -68,7 +68,7 @@ from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
 from shared.runtime.traces import Traces
 from shared.store.migrate import require_migrations
-from shared.store.pool import open_pool
+from shared.store.pool import open_pool, watch_pool
 from shared.web_push.sealing import Vault
 
 _log = logging.getLogger(__name__)
@@ -279,10 +279,11 @@ async def run(
     draining, clock, metrics = draining_on_signals(), SystemClock(), Metrics()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(http))
-        pool = await stack.enter_async_context(_migrated_pool(settings))
+        pool = await stack.enter_async_context(_migrated_pool(settings, metrics))
         log = await stack.enter_async_context(
             open_writable_log(settings.nats_url, pool, name="dispatcher", settings=log_settings)
         )
+        log.watch(metrics)
         relay = Relay(pool, log, clock, metrics)
         authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
         dispatcher = Dispatcher(
@@ -325,8 +326,11 @@ def _log_loops(
 
 
 @asynccontextmanager
-async def _migrated_pool(settings: DispatcherSettings) -> AsyncIterator[asyncpg.Pool]:
+async def _migrated_pool(
+    settings: DispatcherSettings, metrics: Metrics
+) -> AsyncIterator[asyncpg.Pool]:
     connections_max = settings.postgres_connections_max
     async with open_pool(settings.postgres_url, connections_max=connections_max) as pool:
         await require_migrations(pool)
+        watch_pool(metrics, pool)
         yield pool

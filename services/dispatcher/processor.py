@@ -104,6 +104,7 @@ class Processor:
             outcome = "other"
         method = name if name in self._registry else "unknown"
         self._metrics.count(Metric.METHOD_CALLS, method=method, outcome=outcome)
+        self._metrics.observe(Metric.METHOD_SECONDS, seconds, method=method)
         if self._traces.wants(trace):
             attributes = {"jmap.method": method, "jmap.outcome": outcome}
             self._traces.tell(

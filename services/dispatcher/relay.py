@@ -37,6 +37,7 @@ _WAITING_MAX = 20_000  # rows in memory; what is over is left to the sweeper
 _MARK_SECONDS = 0.02  # rows are marked together
 _SWEEP_SECONDS = 1.0
 _SWEEP_ROWS = 500
+_MEASURE_SECONDS = 2.0
 _LEFT_BEHIND = timedelta(seconds=2)
 _CLAIM = timedelta(seconds=5)
 _KEEP_PUBLISHED = timedelta(hours=1)  # for those who ask what became of a change
@@ -66,6 +67,8 @@ class Relay:
     ) -> None:
         self._pool = pool
         self._traces = traces or Traces()
+        for outcome in ("postponed", "refused"):  # so that the first one is an increase
+            metrics.count(Metric.APPENDS, 0, outcome=outcome)
         self._appender = log.appender
         self._guard = log.guard
         self._clock = clock
@@ -116,6 +119,7 @@ class Relay:
                 group.create_task(self._append_ready())
             group.create_task(self._mark_appended())
             group.create_task(self._sweep())
+            group.create_task(self._measure())
             group.create_task(self._forget())
 
     async def _append_ready(self) -> None:
@@ -215,8 +219,6 @@ class Relay:
                     claim_for=_CLAIM,
                     entries_max=min(_SWEEP_ROWS, _WAITING_MAX - self._waiting_rows),
                 )
-                oldest = await seconds_of_oldest_unpublished(self._pool)
-                self._metrics.set(Metric.OUTBOX_OLDEST_SECONDS, oldest)
             except POSTGRES_ERRORS as error:
                 _log.warning("outbox_not_swept", extra={"error": repr(error)})
                 left_behind = []
@@ -224,6 +226,17 @@ class Relay:
                 self.wake(entry)
             if len(left_behind) < _SWEEP_ROWS:
                 await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def _measure(self) -> None:
+        """Beside the sweeper, which waits while the log cannot be written: then it matters."""
+        while True:
+            try:
+                oldest = await seconds_of_oldest_unpublished(self._pool)
+            except POSTGRES_ERRORS as error:
+                _log.info("outbox_not_measured", extra={"error": repr(error)})
+            else:
+                self._metrics.set(Metric.OUTBOX_OLDEST_SECONDS, oldest)
+            await asyncio.sleep(_MEASURE_SECONDS)
 
     async def _forget(self) -> None:
         while True:

@@ -27,7 +27,7 @@ from services.gateway.ticket_route import TicketRoute
 from services.gateway.tickets import Tickets
 from services.gateway.timed_fan_out import TimedFanOut
 from services.gateway.websocket_route import WebSocketRoute
-from shared.bus.connection import Bus, open_bus
+from shared.bus.connection import Bus, open_bus, watch_buses
 from shared.bus.control import ControlMessage, listen_control
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
 from shared.http.cross_origin import answer_preflight
@@ -37,12 +37,12 @@ from shared.log.appender import LogUnavailableError
 from shared.log.open_log import ReadableLog, open_readable_log
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.lifetime import draining_on_signals
-from shared.runtime.metrics import Metrics
+from shared.runtime.metrics import Metric, Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
 from shared.runtime.traces import Traces
 from shared.store.credentials import Credential
 from shared.store.migrate import require_migrations
-from shared.store.pool import POSTGRES_ERRORS, open_pool
+from shared.store.pool import POSTGRES_ERRORS, open_pool, watch_pool
 
 _log = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ class Gateway:
         self.self_check = SelfCheck(self.connections, resources.log.reader, resources.log.tail)
         self.is_draining = False
         self._asked = Asked(resources.bus, self.connections, self, resources.clock)
+        resources.metrics.set(Metric.CONNECTIONS_MAX, settings.connections_max)
         self._counts = Counts(
             resources.metrics, self.connections, self._entrance, self._fan_out, self.self_check
         )
@@ -246,6 +247,9 @@ async def run(
             open_readable_log(server.nats_url, pool, name="gateway")
         )
         bus = await stack.enter_async_context(open_bus(server.nats_url, name="gateway"))
+        log.watch(metrics)
+        watch_buses(metrics, [bus])
+        watch_pool(metrics, pool)
         authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
         gateway = Gateway(
             GatewayResources(

@@ -27,6 +27,8 @@ class Counts:
         self._entrance = entrance
         self._fan_out = fan_out
         self._self_check = self_check
+        for outcome in ("agrees", "differs"):  # so that the first one is an increase
+            metrics.count(Metric.SELF_CHECKS, 0, outcome=outcome)
         self._reported: dict[Metric, Counter[Any]] = {}
 
     def report(self) -> None:
@@ -35,6 +37,7 @@ class Counts:
         for kind, count in connections.open.items():
             self._metrics.set(Metric.CONNECTIONS, count, transport=kind)
         self._metrics.set(Metric.TAIL_SEQUENCE, self._fan_out.position)
+        self._metrics.set(Metric.TAIL_LIVE, float(self._fan_out.is_live))
         self._add(Metric.CONNECTIONS_ENDED, connections.ended, "transport", "reason")
         self._add(Metric.JOINS, connections.joined, "outcome")
         self._add(Metric.PUSH_MESSAGES, sent, "transport")

@@ -20,7 +20,9 @@ from services.webhooks.settings import ServerSettings, WebhookSettings
 from services.webhooks.signing_keys import SigningKeys
 from services.webhooks.teller import Teller
 from services.webhooks.verification import Verifier
+from shared.bus.connection import BusUnavailableError
 from shared.bus.control import ControlMessage, listen_control
+from shared.bus.jetstream import JetStreamError
 from shared.http.health import health_routes
 from shared.log.appender import LogUnavailableError
 from shared.log.open_log import SharedLog, open_shared_log
@@ -33,7 +35,7 @@ from shared.runtime.serve import HttpSettings, listen, serve
 from shared.runtime.traces import Traces
 from shared.store.lane_counts import count_lanes
 from shared.store.migrate import require_migrations
-from shared.store.pool import POSTGRES_ERRORS, open_pool
+from shared.store.pool import POSTGRES_ERRORS, open_pool, watch_pool
 from shared.web_push.sealing import Vault
 from shared.web_push.settings import WebhookPolicySettings
 from shared.web_push.vapid import VapidSigner
@@ -75,11 +77,12 @@ class Webhooks:
             metrics,
         )
         recent = RecentEvents(_RECENT_ACCOUNTS)
+        self._breaker = Breaker(secrets.SystemRandom().random)
         teller = Teller(
             resources.log.reader,
             recent,
             sender,
-            Breaker(secrets.SystemRandom().random),
+            self._breaker,
             settings,
             clock=clock,
             traces=resources.traces,
@@ -94,6 +97,7 @@ class Webhooks:
             at_once_max=settings.verifications_at_once_max,
             verified=self._deliverer.wake,
         )
+        metrics.on_scrape(self._sample)
 
     def receive_control(self, message: ControlMessage) -> None:
         """Call it for each control message."""
@@ -125,6 +129,10 @@ class Webhooks:
             for loop in loops:
                 loop.cancel()
 
+    def _sample(self) -> None:
+        self._metrics.set(Metric.WEBHOOK_READING, float(self._merger.is_reading))
+        self._metrics.set(Metric.WEBHOOK_ORIGINS_OPEN, self._breaker.open_origins())
+
     async def _count(self) -> None:
         while True:
             try:
@@ -135,6 +143,12 @@ class Webhooks:
                 for state in ("unverified", "paused", "converged", "failing", "behind"):
                     self._metrics.set(Metric.WEBHOOK_LANES, getattr(counts, state), state=state)
                 self._metrics.set(Metric.WEBHOOK_OLDEST_SECONDS, counts.oldest_seconds)
+            try:
+                pending = await self._merger.pending()
+            except (BusUnavailableError, JetStreamError) as error:
+                _log.info("webhook_events_not_counted", extra={"error": repr(error)})
+            else:
+                self._metrics.set(Metric.WEBHOOK_EVENTS_PENDING, pending)
             await asyncio.sleep(_COUNT_SECONDS)
 
 
@@ -166,6 +180,8 @@ async def run(
         pool = await stack.enter_async_context(open_pool(server.postgres_url))
         await require_migrations(pool)
         log = await stack.enter_async_context(open_shared_log(server.nats_url, name="webhooks"))
+        log.watch(metrics)
+        watch_pool(metrics, pool)
         webhooks = Webhooks(
             WebhookResources(
                 pool=pool,

@@ -53,6 +53,10 @@ class Breaker:
         known.is_probing = True
         return 0.0
 
+    def open_origins(self) -> int:
+        """How many are spared."""
+        return sum(known.failures >= _FAILURES_TO_OPEN for known in self._origins.values())
+
     def reached(self, origin: str, now: float) -> None:
         """It answered, whatever it said."""
         self._origins[origin] = _Origin(answered_at=now)

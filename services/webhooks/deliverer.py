@@ -60,6 +60,8 @@ class Deliverer:
         self._wanted = asyncio.Event()
         self._name = secrets.token_hex(8)
         self._claims = 0
+        for group, most in self._slots.sizes_max().items():
+            metrics.set(Metric.WEBHOOKS_IN_FLIGHT_MAX, most, group=group)
 
     def wake(self) -> None:
         self._wanted.set()
@@ -168,6 +170,8 @@ class Deliverer:
             verdict = Verdict(health, until, telling.waits_for)
         elif failure is not None:
             verdict = after_failure(health, failure, now, self._random)
+            if failure.retry_after_seconds:
+                self._metrics.count(Metric.WEBHOOK_RETRY_AFTERS)
             self._tell_operator(lane, failure)
         elif telling.attempts:
             verdict = after_success(health, now)

@@ -12,6 +12,7 @@ from shared.bus.jetstream import JetStream, JetStreamError
 from shared.log.durable_reader import DurableReader
 from shared.log.event import StoredEvent
 from shared.log.pull import TailBrokenError
+from shared.log.subjects import STREAM
 from shared.runtime.metrics import Metric, Metrics
 from shared.store.lanes import Merge, merge_into_all_lanes, merge_into_lanes
 from shared.store.pool import POSTGRES_AWAY, POSTGRES_ERRORS
@@ -37,7 +38,8 @@ class Merger:
         self._recent = recent
         self._merged = merged
         self._metrics = metrics
-        self._reader = DurableReader(bus, JetStream(bus), CONSUMER, self._make_up)
+        self._jetstream = JetStream(bus)
+        self._reader = DurableReader(bus, self._jetstream, CONSUMER, self._make_up)
         self.is_reading = False
 
     async def run(self) -> None:
@@ -56,6 +58,11 @@ class Merger:
                 _log.warning("webhook_merge_broken", extra={"error": repr(error)})
             await asyncio.sleep(_RETRY_SECONDS)
 
+    async def pending(self) -> int:
+        """Events that no worker has merged. Raises BusUnavailableError, JetStreamError."""
+        progress = await self._jetstream.consumer_progress(STREAM, CONSUMER)
+        return progress.num_pending + progress.num_ack_pending
+
     async def _make_up(self, sequence: int) -> None:
         """The consumer is new, or a lost one's place is taken."""
         lanes = await merge_into_all_lanes(self._pool, sequence)
@@ -72,6 +79,7 @@ class Merger:
         merges = [Merge(*key, sequence) for key, sequence in newest.items()]
         lanes = await self._merge(merges)
         self._metrics.count(Metric.WEBHOOK_EVENTS, len(events))
+        self._metrics.count(Metric.WEBHOOK_MERGES, lanes)
         if lanes:
             self._merged()
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from services.webhooks.answers import Answer
+from services.webhooks.answers import Answer, Outcome
 from services.webhooks.messages import (
     PushOptions,
     PushRequest,
@@ -99,6 +99,8 @@ class Sender:
         self._vault = vault
         self._clock = clock
         self._metrics = metrics
+        for outcome in Outcome:  # so that the first one is an increase
+            metrics.count(Metric.WEBHOOK_ATTEMPTS, 0, kind="push", outcome=outcome)
 
     def open(self, recipient: Recipient) -> OpenedRecipient:
         """Raises UnsealError: TIDINGS_SECRET_KEY is another one than when it was made."""
@@ -129,6 +131,8 @@ class Sender:
         request = push_request(outgoing.payload, target, options, signer=self._signer, now=now)
         answer = await self._client.post(request, may_repeat=outgoing.may_repeat)
         self._metrics.count(Metric.WEBHOOK_ATTEMPTS, kind=outgoing.kind, outcome=answer.outcome)
+        connection = "new" if answer.has_dialled else "again"
+        self._metrics.count(Metric.WEBHOOK_REQUESTS, connection=connection)
         self._metrics.observe(Metric.WEBHOOK_SECONDS, answer.milliseconds / 1000)
         return answer
 

@@ -27,6 +27,11 @@ class Slots:
 
     def __init__(self, limits: SlotLimits) -> None:
         self._limits = limits
+        self._bounds = {
+            Group.HEALTHY: limits.healthy_max,
+            Group.TROUBLED: limits.troubled_max,
+            Group.SLOW: limits.slow_max,
+        }
         self._group_of: dict[str, Group] = {}
         self._origin_of: dict[str, str] = {}
         self._sizes: Counter[Group] = Counter()
@@ -37,12 +42,7 @@ class Slots:
         return len(self._group_of)
 
     def free(self, group: Group) -> int:
-        bounds = {
-            Group.HEALTHY: self._limits.healthy_max,
-            Group.TROUBLED: self._limits.troubled_max,
-            Group.SLOW: self._limits.slow_max,
-        }
-        return bounds[group] - self._sizes[group]
+        return self._bounds[group] - self._sizes[group]
 
     def busy_origins(self, group: Group) -> Mapping[str, int]:
         """Origin -> how many more lanes of the group it may get; of those that have any."""
@@ -74,6 +74,9 @@ class Slots:
 
     def sizes(self) -> Mapping[Group, int]:
         return {group: self._sizes[group] for group in Group}
+
+    def sizes_max(self) -> Mapping[Group, int]:
+        return self._bounds
 
     def _enter(self, lane: str, group: Group) -> None:
         self._group_of[lane] = group

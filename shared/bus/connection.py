@@ -9,7 +9,7 @@ a failure. `_Client` closes these holes. Its `flush`,
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+
+from shared.runtime.metrics import Metric, Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -108,8 +110,9 @@ class _Client(Client):
 class Bus:
     """One connection. It reconnects by itself; `generation` counts its connections."""
 
-    def __init__(self, client: _Client) -> None:
+    def __init__(self, client: _Client, name: str) -> None:
         self.client = client
+        self.name = name
         self.generation = 0
         self._listeners: list[Callable[[], None]] = []
 
@@ -178,6 +181,18 @@ class Bus:
             listener()
 
 
+def watch_buses(metrics: Metrics, buses: Sequence[Bus]) -> None:
+    """Whether they are connected, and how often that changed, at each scrape; by their names."""
+
+    def sample() -> None:
+        for bus in buses:
+            metrics.set(Metric.NATS_CONNECTED, float(bus.is_connected), connection=bus.name)
+            changes = bus.generation
+            metrics.total(Metric.NATS_CONNECTION_CHANGES, changes, connection=bus.name)
+
+    metrics.on_scrape(sample)
+
+
 @asynccontextmanager
 async def open_bus(url: str, *, name: str, connect_seconds: float = 30) -> AsyncIterator[Bus]:
     """Connect to one of the comma-separated servers of `url`, as the user of the first of them.
@@ -187,7 +202,7 @@ async def open_bus(url: str, *, name: str, connect_seconds: float = 30) -> Async
     Raises BusUnavailableError when none answers in `connect_seconds`, ServerTooOldError.
     """
     client = _Client()
-    bus = Bus(client)
+    bus = Bus(client, name)
     options: dict[str, Any] = {
         "servers": url.split(","),
         "name": name,

@@ -27,14 +27,36 @@ class JetStreamError(Exception):
         self.code = code
 
 
-class StreamState(msgspec.Struct, frozen=True):
+class StreamState(msgspec.Struct, frozen=True, rename={"octets": "bytes"}):
     first_seq: int
     last_seq: int
+    octets: int = 0
+
+
+class Replica(msgspec.Struct, frozen=True):
+    current: bool = False  # it has all that the leader has
+    offline: bool = False
+
+
+class StreamCluster(msgspec.Struct, frozen=True):
+    """`replicas` are those besides the leader."""
+
+    leader: str = ""
+    replicas: list[Replica] = []
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     state: StreamState
+    cluster: StreamCluster | None = None  # None: of a server that is no cluster
+
+    @property
+    def replicas_current(self) -> int:
+        """Servers that hold all of it, the leader among them."""
+        if self.cluster is None:
+            return 1
+        others = sum(one.current and not one.offline for one in self.cluster.replicas)
+        return others + bool(self.cluster.leader)
 
     @property
     def epoch(self) -> str | None:

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.jmap.i_json import encode_json
-from shared.runtime.metrics import CONTENT_TYPE, Metrics
+from shared.runtime.metrics import CONTENT_TYPE, Metric, Metrics
+from shared.runtime.vitals import watch_process
 
 _CHECK_SECONDS = 3
 
@@ -18,20 +19,31 @@ def health_routes(
     draining: asyncio.Event,
     metrics: Metrics,
 ) -> list[Route]:
-    """Ready while not draining and no check raises; `checks` are the process's dependencies."""
+    """Ready while not draining and no check raises; `checks` are the process's dependencies.
+
+    Call it on the loop that serves them: it also watches that.
+    """
+    watch_process(metrics, draining)
 
     async def live(_: Request) -> Response:
         return _json({"status": "live"}, 200)
 
-    async def ready(_: Request) -> Response:
+    async def faults_now() -> dict[str, str]:
         names = list(checks)
         found = await asyncio.gather(*(_fault(checks[name]) for name in names))
         faults = {name: fault for name, fault in zip(names, found, strict=True) if fault}
+        for name in names:
+            metrics.set(Metric.READY, float(name not in faults), check=name)
+        return faults
+
+    async def ready(_: Request) -> Response:
+        faults = await faults_now()
         if draining.is_set():
             return _json({"status": "draining"}, 503)
         return _json({"status": "unready", "faults": faults}, 503) if faults else _READY
 
     async def metrics_text(_: Request) -> Response:
+        await faults_now()
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     return [

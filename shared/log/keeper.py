@@ -67,6 +67,7 @@ class LogKeeper:
         self._jetstream = jetstream
         self._publisher = publisher
         self._config = config
+        self.seen: StreamInfo | None = None  # the stream as it was when it was last looked at
 
     async def verify(self, *, seen: int = 0, seen_epoch: str | None = None) -> SoundLog:
         """Check without repairing. `seen` is the highest sequence that the caller knows of.
@@ -121,6 +122,7 @@ class LogKeeper:
 
     async def _quickly_sound(self) -> SoundLog:
         info, verdict = await self._looked_at(self._pool)
+        self.seen = info
         if info is None or verdict.health != "sound":
             raise LogUnavailableError(verdict.reason)
         return _sound(info)

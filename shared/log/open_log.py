@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import asyncpg
 import msgspec
 
-from shared.bus.connection import Bus, open_bus
+from shared.bus.connection import Bus, open_bus, watch_buses
 from shared.bus.direct_get import DirectGet, LastMessages
 from shared.bus.inbox import Inbox
 from shared.bus.jetstream import JetStream
@@ -20,6 +20,7 @@ from shared.log.reader import LogReader
 from shared.log.subjects import STREAM
 from shared.log.tail import Tail
 from shared.log.topology import LogSettings, stream_config
+from shared.runtime.metrics import Metric, Metrics
 
 
 class WritableLog(msgspec.Struct, frozen=True):
@@ -31,6 +32,22 @@ class WritableLog(msgspec.Struct, frozen=True):
     appender: Appender
     eraser: LogEraser
 
+    def watch(self, metrics: Metrics) -> None:
+        """Whether it is sound, how large it is and who holds it, at each scrape."""
+        watch_buses(metrics, [self.bus])
+
+        def sample() -> None:
+            metrics.set(Metric.LOG_SOUND, float(self.guard.is_sound))
+            seen = self.keeper.seen
+            if seen is not None:
+                metrics.set(Metric.LOG_SEQUENCE, seen.state.last_seq)
+                metrics.set(Metric.LOG_OCTETS, seen.state.octets)
+                metrics.set(Metric.LOG_OCTETS_MAX, seen.config.get("max_bytes", -1))
+                metrics.set(Metric.LOG_REPLICAS, seen.config.get("num_replicas", 1))
+                metrics.set(Metric.LOG_REPLICAS_CURRENT, seen.replicas_current)
+
+        metrics.on_scrape(sample)
+
 
 class ReadableLog(msgspec.Struct, frozen=True):
     """One tail and any number of reads, each on a connection of its own."""
@@ -39,6 +56,9 @@ class ReadableLog(msgspec.Struct, frozen=True):
     reader: BatchedReader
     keeper: LogKeeper
     buses: tuple[Bus, Bus]
+
+    def watch(self, metrics: Metrics) -> None:
+        watch_buses(metrics, self.buses)
 
     def on_doubt(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever a connection was lost or came back."""
@@ -51,6 +71,10 @@ class SharedLog(msgspec.Struct, frozen=True):
 
     bus: Bus
     reader: BatchedReader
+    buses: tuple[Bus, Bus]
+
+    def watch(self, metrics: Metrics) -> None:
+        watch_buses(metrics, self.buses)
 
 
 @asynccontextmanager
@@ -105,4 +129,5 @@ async def open_shared_log(nats_url: str, *, name: str) -> AsyncIterator[SharedLo
         open_bus(nats_url, name=f"{name} reader") as read_bus,
         Inbox[LastMessages](read_bus) as reads,
     ):
-        yield SharedLog(bus, BatchedReader(LogReader(DirectGet(reads, STREAM))))
+        reader = BatchedReader(LogReader(DirectGet(reads, STREAM)))
+        yield SharedLog(bus, reader, (bus, read_bus))

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from shared.runtime.metrics import Metric, Metrics
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Executor: TypeAlias = "asyncpg.Pool | asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]"
 
@@ -59,6 +61,18 @@ async def open_pool(dsn: str, *, connections_max: int = 10) -> AsyncIterator[asy
     )
     async with pool:
         yield pool
+
+
+def watch_pool(metrics: Metrics, pool: asyncpg.Pool) -> None:
+    """How many of its connections are in use, at each scrape."""
+
+    def sample() -> None:
+        idle = pool.get_idle_size()
+        metrics.set(Metric.POSTGRES_CONNECTIONS, idle, state="idle")
+        metrics.set(Metric.POSTGRES_CONNECTIONS, pool.get_size() - idle, state="busy")
+        metrics.set(Metric.POSTGRES_CONNECTIONS_MAX, pool.get_max_size())
+
+    metrics.on_scrape(sample)
 
 
 async def _set_codecs(connection: asyncpg.Connection) -> None:

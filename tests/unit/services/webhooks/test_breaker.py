@@ -115,3 +115,13 @@ def test_it_remembers_a_bounded_number_of_origins_that_answer() -> None:
         breaker.failed("o", 1.0, began_at=0.0)
 
     assert wait(breaker, 1.0) > 0.0
+
+
+def test_origins_that_are_spared_are_counted() -> None:
+    breaker = breaker_of()
+    fail(breaker, 4)
+    assert breaker.open_origins() == 0
+    fail(breaker, 1)
+    assert breaker.open_origins() == 1
+    breaker.reached("o", 2.0)
+    assert breaker.open_origins() == 0

@@ -68,3 +68,8 @@ def test_lanes_that_fail_or_are_slow_take_no_room_of_the_healthy_ones_of_their_o
     assert slots.busy_origins(Group.HEALTHY) == {"o1": 1}
     assert slots.busy_origins(Group.TROUBLED) == {"o1": 0}
     assert slots.busy_origins(Group.SLOW) == {"o1": 0}
+
+
+def test_there_is_a_bound_for_each_group() -> None:
+    bounds = Slots(LIMITS).sizes_max()
+    assert bounds == {Group.HEALTHY: 2, Group.TROUBLED: 1, Group.SLOW: 1}
