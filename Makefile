@@ -88,7 +88,6 @@ PURE_MODULES := \
   shared/log/event.py \
   shared/log/event_filter.py \
   services/cli/bench/report.py \
-  services/cli/pace.py \
   shared/log/subjects.py \
   shared/log/verdict.py \
   shared/method_service/contract.py \
@@ -106,6 +105,8 @@ PURE_MODULES := \
   shared/operate/explain/wording.py \
   shared/operate/explain/words.py \
   shared/store/waits.py \
+  shared/operate/event_lines.py \
+  shared/operate/pace.py \
   shared/runtime/trace_context.py \
   shared/web_push/*
 COMMA := ,

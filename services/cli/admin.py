@@ -8,8 +8,8 @@ import typer
 
 from services.cli.on_database import Json, RefusedError, on_database, tell
 from services.cli.output import show
-from services.cli.times import time_of
 from shared.bus.control import ControlMessage
+from shared.operate.times import time_of
 from shared.store.credentials import issue_token, revoke_token
 from shared.store.people import add_account, add_grant, add_user, remove_grant
 from shared.store.records import Role

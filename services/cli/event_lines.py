@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from services.cli.output import plain
-from shared.log.cursor import Cursor, encode_cursor
-from shared.log.event import Cause, StoredEvent
+from shared.operate.event_lines import EventLine
 from shared.runtime.clock import Clock
 
 _PROGRESS_SECONDS = 0.5
@@ -17,35 +16,11 @@ _ACCOUNT_WIDTH = 26
 _HEADER = f"{'At':24}  {'Account':{_ACCOUNT_WIDTH}}  {'Changed':40}  {'Cause':40}  Cursor"
 
 
-class EventLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is shown of an event."""
-
-    cursor: str  # of who has seen everything up to and with it
-    sequence: int
-    at: str
-    account: str
-    changed: dict[str, str]
-    cause: Cause
-    removed: bool = False  # the account, with this event
-
-
 class ReaderGoneError(Exception):
     """Whoever read our output has closed it, as `head` does."""
 
 
 _encoder = msgspec.json.Encoder()
-
-
-def event_line(epoch: str, account_id: str, stored: StoredEvent) -> EventLine:
-    return EventLine(
-        cursor=encode_cursor(Cursor(epoch, stored.sequence)),
-        sequence=stored.sequence,
-        at=stored.event.at,
-        account=account_id,
-        changed={name: state.state for name, state in stored.event.changed.items()},
-        cause=stored.event.cause,
-        removed=stored.event.is_removal,
-    )
 
 
 def json_line(line: object) -> bytes:

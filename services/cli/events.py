@@ -9,20 +9,16 @@ import msgspec
 import typer
 
 from services.cli.event_lines import (
-    EventLine,
     EventWriter,
     Progress,
     ReaderGoneError,
-    event_line,
 )
 from services.cli.event_range import (
     Account,
     After,
     Before,
-    EventRange,
     Methods,
     Principal,
-    RangeOptions,
     Since,
     Types,
     Until,
@@ -33,6 +29,8 @@ from services.cli.settings import ServerSettings, servers_in_use, settings_of
 from shared.bus.connection import open_bus
 from shared.bus.jetstream import JetStream
 from shared.log.history import History, open_history, read_log_end
+from shared.operate.event_lines import EventLine, event_line
+from shared.operate.event_range import EventRange, RangeOptions
 from shared.runtime.clock import SystemClock
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 

@@ -15,17 +15,14 @@ from services.cli.event_range import (
     Account,
     After,
     Before,
-    EventRange,
     Methods,
     Principal,
-    RangeOptions,
     Since,
     Types,
     Until,
     event_range,
 )
 from services.cli.on_database import RefusedError, on_database
-from services.cli.pace import Pace
 from services.cli.replay_listener import PATH, Offer, ReplayListener
 from services.cli.replay_to_subscription import open_subscription_target
 from services.cli.replaying import (
@@ -42,6 +39,8 @@ from shared.bus.connection import BusUnavailableError, open_bus
 from shared.bus.jetstream import JetStream
 from shared.log.cursor import Cursor
 from shared.log.history import open_history, read_log_end
+from shared.operate.event_range import EventRange, RangeOptions
+from shared.operate.pace import Pace
 from shared.runtime.clock import SystemClock
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.serve import HttpSettings, listen, serve, url_of

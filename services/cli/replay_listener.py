@@ -13,8 +13,6 @@ import msgspec
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from services.cli.event_range import EventRange
-from services.cli.pace import Pace
 from services.gateway.authority import Authority
 from services.gateway.event_source_query import EventSourceQuery, QueryError, event_source_query
 from services.gateway.frames import ping_event, state_events
@@ -24,6 +22,8 @@ from shared.http.authentication import AuthenticationError, Authenticator, Scope
 from shared.log.cursor import Cursor, decode_cursor, encode_cursor
 from shared.log.event import StoredEvent
 from shared.log.history import open_history
+from shared.operate.event_range import EventRange
+from shared.operate.pace import Pace
 from shared.runtime.clock import Clock
 from shared.runtime.lifetime import CutShortError, cut_short_by
 

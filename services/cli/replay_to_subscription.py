@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 
 from services.cli.embedded.data_directory import DataDirectory
-from services.cli.event_lines import EventLine, json_line, write_out
+from services.cli.event_lines import json_line, write_out
 from services.cli.on_database import RefusedError
 from services.cli.replaying import ReplayStoppedError
 from services.cli.settings import WEBHOOK_PREFIX, ServerSettings, settings_of, with_servers_in_use
@@ -21,6 +21,7 @@ from services.webhooks.sender import OpenedRecipient, Outgoing, Sender
 from services.webhooks.settings import WebhookSettings
 from services.webhooks.signing_keys import SigningKeys
 from shared.jmap.state_change import encode_state_change, parts_of
+from shared.operate.event_lines import EventLine
 from shared.runtime.clock import Clock
 from shared.runtime.metrics import Metrics
 from shared.runtime.secret_key import SecretKeySettings, vault_of

@@ -6,12 +6,13 @@ from typing import Protocol
 
 import msgspec
 
-from services.cli.event_lines import EventLine, event_line, json_line, write_out
-from services.cli.event_range import EventRange
-from services.cli.pace import Pace
+from services.cli.event_lines import json_line, write_out
 from shared.log.cursor import Cursor, encode_cursor
 from shared.log.event import StoredEvent
 from shared.log.history import History
+from shared.operate.event_lines import EventLine, event_line
+from shared.operate.event_range import EventRange
+from shared.operate.pace import Pace
 from shared.runtime.clock import Clock
 
 

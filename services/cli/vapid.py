@@ -10,9 +10,9 @@ import typer
 from services.cli.on_database import Json, on_database, tell
 from services.cli.output import show
 from services.cli.settings import settings_of, with_servers_in_use
-from services.cli.times import time_of
 from shared.bus.control import ControlMessage
 from shared.jmap.ids import utc_date
+from shared.operate.times import time_of
 from shared.runtime.secret_key import SecretKeySettings, vault_of
 from shared.store.vapid_keys import StoredVapidKey, rotate_vapid_key, vapid_keys
 from shared.web_push.vapid import VapidKey

@@ -1,4 +1,4 @@
-from services.cli.pace import Pace
+from shared.operate.pace import Pace
 
 FIRST = "2026-01-01T00:00:00.000Z"
 LATER = "2026-01-01T00:00:20.000Z"
