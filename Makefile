@@ -63,6 +63,7 @@ PURE_MODULES := \
   services/dispatcher/remote/roster.py \
   services/dispatcher/types/contacts.py \
   services/dispatcher/types/jscontact.py \
+  services/console/logins.py \
   services/gateway/admission.py \
   services/gateway/connection_id.py \
   services/gateway/deadlines.py \

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -10,6 +11,8 @@ import msgspec
 from starlette.applications import Starlette
 
 from services.cli.embedded.servers import Servers
+from services.console.app import Console, ConsoleBuses, ConsoleResources, open_console_buses
+from services.console.settings import ConsoleSettings
 from services.dispatcher.app import Dispatcher, DispatcherResources
 from services.dispatcher.append.api import AppendApi
 from services.dispatcher.relay import Relay
@@ -59,6 +62,7 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: WebhookSettings = WebhookSettings()
     method_services: MethodServiceSettings = MethodServiceSettings()
     log: LogSettings = LogSettings()
+    console: ConsoleSettings = ConsoleSettings()
     traces: Traces = Traces()
 
 
@@ -73,6 +77,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
     append_api: AppendApi
     gateway: Gateway
     webhooks: Webhooks
+    console: Console
     bus: Bus
     removals: AccountRemovals
 
@@ -84,6 +89,7 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
             tasks.create_task(self.dispatcher.run(self.bus), name="dispatcher")
             tasks.create_task(self.append_api.run(self.bus), name="append_api")
             tasks.create_task(run_removals(self.removals), name="removals")
+            tasks.create_task(self.console.run(draining), name="console")
             delivering = tasks.create_task(self.webhooks.run(draining), name="webhooks")
             await self.gateway.run(draining)
             await delivering
@@ -116,7 +122,8 @@ async def open_everything(
         client = await stack.enter_async_context(
             open_client(settings.webhooks, settings.push.policy, SystemClock())
         )
-        opened = _Opened(pool, log, tailed, shared, client)
+        buses = await stack.enter_async_context(open_console_buses(servers.nats_url))
+        opened = _Opened(pool, log, tailed, shared, client, buses)
         yield await _put_together(opened, settings, draining)
 
 
@@ -126,6 +133,7 @@ class _Opened(msgspec.Struct, frozen=True):
     tailed: ReadableLog
     shared: SharedLog
     client: PushClient
+    console_buses: ConsoleBuses
 
     def watch(self, metrics: Metrics) -> None:
         for log in (self.log, self.tailed, self.shared):
@@ -160,6 +168,7 @@ async def _put_together(
     )
     gateway = _gateway(opened, settings, authenticator, clock, metrics)
     webhooks = _webhooks(opened, settings, clock, metrics)
+    console = _console(opened, settings, authenticator, clock, metrics)
     append_api = dispatcher.append_api(relay, log.guard)
     await dispatcher.prepare()
     for part in (authenticator, dispatcher, gateway, webhooks):
@@ -170,7 +179,8 @@ async def _put_together(
         "postgres": lambda: pool.fetchval("SELECT 1"),
     }
     health = health_routes(checks, draining, metrics)
-    app = Starlette(routes=[*gateway.routes(), *dispatcher.routes(), *append_api.routes(), *health])
+    apis = (gateway.routes(), dispatcher.routes(), append_api.routes(), console.routes())
+    app = Starlette(routes=[*itertools.chain(*apis), *health])
     return Everything(
         app=app,
         pool=pool,
@@ -180,6 +190,7 @@ async def _put_together(
         append_api=append_api,
         gateway=gateway,
         webhooks=webhooks,
+        console=console,
         bus=log.bus,
         removals=AccountRemovals(pool, log.eraser),
     )
@@ -199,6 +210,27 @@ def _webhooks(
             traces=settings.traces,
             policy=settings.push.policy,
             settings=settings.webhooks,
+        )
+    )
+
+
+def _console(
+    opened: _Opened,
+    settings: EverythingSettings,
+    authenticator: Authenticator,
+    clock: Clock,
+    metrics: Metrics,
+) -> Console:
+    return Console(
+        ConsoleResources(
+            pool=opened.pool,
+            authenticator=authenticator,
+            vault=settings.vault,
+            buses=opened.console_buses,
+            clock=clock,
+            metrics=metrics,
+            settings=settings.console,
+            traces=settings.traces,
         )
     )
 

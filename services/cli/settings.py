@@ -7,6 +7,8 @@ from typing import TypeVar
 import msgspec
 
 from services.cli.embedded.data_directory import DataDirectory
+from services.console.settings import ConsoleSettings
+from services.console.settings import ServerSettings as ConsoleServerSettings
 from services.dispatcher.remote.settings import METHOD_SERVICE_PREFIX, MethodServiceSettings
 from services.dispatcher.settings import DispatcherSettings, PushRules, PushSubscriptionSettings
 from services.gateway.settings import GatewaySettings
@@ -63,6 +65,8 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (WEBHOOK_PREFIX, PushSubscriptionSettings),
     (WEBHOOK_PREFIX, WebhookSettings),
     (PREFIX, WebhookServerSettings),
+    (PREFIX + "CONSOLE_", ConsoleSettings),
+    (PREFIX, ConsoleServerSettings),
 )
 
 

@@ -26,6 +26,7 @@ from services.cli.settings import (
     push_rules_of,
     settings_of,
 )
+from services.console.settings import ConsoleSettings
 from services.dispatcher.remote.settings import MethodServiceSettings
 from services.gateway.handoff import HandoffHttpProtocol
 from services.gateway.settings import GatewaySettings
@@ -64,6 +65,7 @@ async def up(environ: Mapping[str, str]) -> None:
             webhooks=settings_of(environ, WebhookSettings),
             method_services=settings_of(environ, MethodServiceSettings),
             log=settings_of(environ, LogSettings),
+            console=settings_of(environ, ConsoleSettings),
         )
         try:
             async with cut_short_by(draining):

@@ -1,5 +1,7 @@
 """Users, accounts and grants (RFC 8620 section 1.6.2)."""
 
+from collections.abc import Sequence
+
 import asyncpg
 import msgspec
 
@@ -104,6 +106,14 @@ async def find_account(executor: Executor, account: str) -> str:
     if not ids or (len(ids) > 1 and ids[0] != account):
         raise UnknownNameError("account" if not ids else "single account", account)
     return str(ids[0])
+
+
+async def names_of_accounts(executor: Executor, account_ids: Sequence[str]) -> dict[str, str]:
+    """Id -> name, of those that there are."""
+    rows = await executor.fetch(
+        "SELECT id, name FROM accounts WHERE id = ANY($1::text[])", account_ids
+    )
+    return {row["id"]: row["name"] for row in rows}
 
 
 async def names_of_user(executor: Executor, user: str) -> frozenset[str]:

@@ -9,6 +9,7 @@ import msgspec
 
 from services.cli.embedded.servers import Servers
 from services.cli.everything import Everything, EverythingSettings, open_everything
+from services.console.settings import ConsoleSettings
 from services.dispatcher.remote.settings import MethodServiceSettings
 from services.dispatcher.settings import PushRules
 from services.gateway.handoff import HandoffHttpProtocol
@@ -69,6 +70,7 @@ async def everything_running(  # noqa: PLR0913 - settings that some test needs
     webhooks: WebhookSettings | None = None,
     push: PushRules = LOOPBACK,
     method_services: MethodServiceSettings | None = None,
+    console: ConsoleSettings | None = None,
     traces: Traces | None = None,
 ) -> AsyncIterator[RunningEverything]:
     http = HttpSettings(port=0, drain_seconds_max=2)
@@ -87,6 +89,7 @@ async def everything_running(  # noqa: PLR0913 - settings that some test needs
                 push=push,
                 webhooks=webhooks or WebhookSettings(),
                 method_services=method_services or MethodServiceSettings(),
+                console=console or ConsoleSettings(),
                 traces=traces or Traces(),
             ),
             draining,
