@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
@@ -173,12 +173,7 @@ async def _put_together(
     await dispatcher.prepare()
     for part in (authenticator, dispatcher, gateway, webhooks):
         await listen_control(log.bus, part.receive_control)
-    checks = {
-        "log": gateway.check,
-        "webhooks": webhooks.check,
-        "postgres": lambda: pool.fetchval("SELECT 1"),
-    }
-    health = health_routes(checks, draining, metrics)
+    health = health_routes(_checks(gateway, webhooks, pool), draining, metrics)
     apis = (gateway.routes(), dispatcher.routes(), append_api.routes(), console.routes())
     app = Starlette(routes=[*itertools.chain(*apis), *health])
     return Everything(
@@ -194,6 +189,16 @@ async def _put_together(
         bus=log.bus,
         removals=AccountRemovals(pool, log.eraser),
     )
+
+
+def _checks(
+    gateway: Gateway, webhooks: Webhooks, pool: asyncpg.Pool
+) -> dict[str, Callable[[], Awaitable[object]]]:
+    return {
+        "log": gateway.check,
+        "webhooks": webhooks.check,
+        "postgres": lambda: pool.fetchval("SELECT 1"),
+    }
 
 
 def _webhooks(
