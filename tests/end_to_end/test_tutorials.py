@@ -1,14 +1,19 @@
 """Each tutorial, word by word: what is typed is typed, what is shown appears."""
 
 import re
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from services.cli.embedded.ports import free_port
-from tests.support.processes import ROOT, Up
+from tests.support.browser import page_opened
+from tests.support.dispatcher import JmapClient
+from tests.support.eventually import eventually
+from tests.support.processes import ROOT, Program, Up
 from tests.support.tutorial import NOT_RUN, Stranger, blocks_of
 
 pytestmark = pytest.mark.end_to_end
@@ -103,3 +108,42 @@ def test_what_is_not_run_is_known_and_links_lead_somewhere(path: Path) -> None:
                 assert command in LEFT_OUT, f"line {block.line}"
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page):
         assert (path.parent / link).exists(), link
+
+
+@pytest.mark.browser
+async def test_the_page_shows_changes_and_comes_back_in_a_browser(up: Up, tmp_path: Path) -> None:
+    text = (TUTORIALS / "client.md").read_text(encoding="utf-8")
+    [page] = [block.text for block in blocks_of(text) if block.where == "tutorial/page.html"]
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    account_id = up.command("user", "add", "reader")["account"]
+    token = up.command("token", "issue", "reader")["token"]
+    client = JmapClient(up.url, token, account_id)
+    with files_served(tmp_path) as url:
+        async with (
+            client.http,
+            page_opened(f"{url}/page.html#{up.url}%20{token}") as (opened, complaints),
+        ):
+
+            async def shows(what: str, times: int = 1) -> bool:
+                return (await opened.inner_text("#log")).count(what) >= times
+
+            await eventually(lambda: shows("connected"))
+            await client.add_card(name={"full": "Ada"})
+            await eventually(lambda: shows('"ContactCard":"s2"'))
+            up.command("connection", "close", "--user", "reader")
+            await eventually(lambda: shows("connected", times=2), seconds=30)
+            await client.add_card(name={"full": "Grace"})
+            await eventually(lambda: shows('"ContactCard":"s3"'))
+    assert not [text for text in complaints if "ERR_" not in text]
+
+
+@contextmanager
+def files_served(folder: Path) -> Iterator[str]:
+    port = free_port()
+    command = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
+    server = Program((*command, "--directory", str(folder)))
+    try:
+        server.wait_for_line("Serving HTTP")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.close()
