@@ -18,6 +18,7 @@ LINES: Mapping[str, str] = {
     "console_action": "An operator did something in the console: who, what, to what, and whether it was done.",
     "console_login": "An operator logged in to the console.",
     "console_login_refused": "A login to the console failed: a bad token, or one without `operate`.",
+    "console_sample_not_taken": "The charts of the console have a hole: NATS or PostgreSQL was away.",
     "console_tail_interrupted": "The console does not see events come just now; it tries again.",
     "control_message_not_sent": "Others look at tokens and grants by themselves a little later.",
     "control_message_unreadable": "Of another version, or of somebody who should not send there.",

@@ -1,6 +1,6 @@
 """`tidings subscription`: push subscriptions and their lanes, for who must find out why."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Annotated
 
@@ -12,36 +12,20 @@ from services.cli.on_database import Json, on_database, tell
 from services.cli.output import show, show_table
 from services.cli.settings import settings_of, with_servers_in_use
 from shared.bus.control import ControlMessage
+from shared.operate.subscriptions import subscription_details, subscription_facts
 from shared.runtime.clock import utc_text
 from shared.runtime.secret_key import SecretKeySettings, vault_of
 from shared.store.lane_admin import (
-    AttemptView,
-    LaneView,
     list_lanes,
     pause_lane,
     probe_lane,
-    read_attempts,
-    read_lane,
-    read_sealed,
     resume_lane,
     resync_lane,
 )
-from shared.web_push.endpoint import read_endpoint
-from shared.web_push.endpoint_secrets import unseal_endpoint
-from shared.web_push.sealing import SealingKey, UnsealError
+from shared.web_push.sealing import Vault
 
 subscription = typer.Typer(help="Webhooks: push subscriptions.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="ID")]
-
-
-class _Attempt(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    at: str
-    kind: str
-    outcome: str
-    status: int | None
-    milliseconds: int
-    cursor: int
-    answer: str | None
 
 
 @subscription.command("list")
@@ -56,7 +40,8 @@ def subscription_list(
     async def work(pool: asyncpg.Pool) -> None:
         lanes = await list_lanes(pool, lanes_max=count)
         if json:
-            typer.echo(msgspec.json.encode({"subscriptions": [_facts(lane) for lane in lanes]}))
+            facts = [subscription_facts(lane) for lane in lanes]
+            typer.echo(msgspec.json.encode({"subscriptions": facts}))
             return
         columns = ("ID", "User", "State", "Behind since", "Failures", "Last", "Ends")
         show_table(
@@ -83,15 +68,13 @@ def subscription_show(context: typer.Context, subscription_id: Id, *, json: Json
     """Show its lane, and the last attempts with what the endpoint answered."""
 
     async def work(pool: asyncpg.Pool) -> None:
-        lane = await read_lane(pool, subscription_id)
-        attempts = await read_attempts(pool, subscription_id)
-        origin, key = await _opened(context, pool, subscription_id)
-        told = [_attempt(attempt, key, subscription_id) for attempt in attempts]
-        facts = {**_facts(lane), "origin": origin}
+        details = await subscription_details(pool, _vault(context.obj), subscription_id)
         if json:
-            typer.echo(msgspec.json.encode({**facts, "lastAttempts": told}))
+            typer.echo(msgspec.json.encode(details))
             return
-        types = "all" if lane.types is None else ", ".join(lane.types) or "none"
+        facts = msgspec.to_builtins(details)
+        del facts["lastAttempts"]
+        types = "all" if details.types is None else ", ".join(details.types) or "none"
         shown = {name: _text(value) for name, value in facts.items()} | {"types": types}
         show(shown, as_json=False, title=f"Subscription {subscription_id}")
         columns = ("At", "Kind", "Outcome", "Status", "ms", "Up to", "Answer")
@@ -107,7 +90,7 @@ def subscription_show(context: typer.Context, subscription_id: Id, *, json: Json
                     str(one.cursor),
                     one.answer or "",
                 )
-                for one in told
+                for one in details.last_attempts
             ],
         )
 
@@ -160,54 +143,10 @@ def _change(
     on_database(context, work)
 
 
-def _facts(lane: LaneView) -> dict[str, object]:
-    """By the names that JMAP would give them."""
-    facts: dict[str, object] = msgspec.to_builtins(
-        {_camel(name): getattr(lane, name) for name in lane.__struct_fields__},
-        builtin_types=(datetime,),
-    )
-    return {
-        name: utc_text(value) if isinstance(value, datetime) else value
-        for name, value in facts.items()
-    }
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
-
-
 def _time(at: datetime | None) -> str:
     return "-" if at is None else utc_text(at)
 
 
-async def _opened(
-    context: typer.Context, pool: asyncpg.Pool, subscription_id: str
-) -> tuple[str, SealingKey | None]:
-    """Where it goes, without the path, which is a secret; and what opens its answers."""
-    settings = settings_of(with_servers_in_use(context.obj), SecretKeySettings)
-    if settings.secret_key is None:
-        return "sealed: TIDINGS_SECRET_KEY is not set", None
-    sealed, wrapped = await read_sealed(pool, subscription_id)
-    try:
-        key = vault_of(settings).unwrap(wrapped, subscription_id)
-        endpoint = unseal_endpoint(key, subscription_id, sealed)
-    except UnsealError:
-        return "sealed under another TIDINGS_SECRET_KEY", None
-    return read_endpoint(endpoint.url).origin, key
-
-
-def _attempt(attempt: AttemptView, key: SealingKey | None, subscription_id: str) -> _Attempt:
-    answer = None
-    if attempt.sealed_answer is not None and key is not None:
-        said = key.unseal(attempt.sealed_answer, purpose=f"answer:{subscription_id}")
-        answer = said.decode(errors="replace")
-    return _Attempt(
-        at=utc_text(attempt.at),
-        kind=attempt.kind,
-        outcome=attempt.outcome,
-        status=attempt.status,
-        milliseconds=attempt.milliseconds,
-        cursor=attempt.cursor,
-        answer=answer,
-    )
+def _vault(environ: Mapping[str, str]) -> Vault | None:
+    settings = settings_of(with_servers_in_use(environ), SecretKeySettings)
+    return None if settings.secret_key is None else vault_of(settings)

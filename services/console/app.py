@@ -12,15 +12,21 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from services.console.account_names import AccountNames
+from services.console.account_routes import AccountRoutes
+from services.console.connection_routes import ConnectionRoutes
 from services.console.documents import openapi_document
 from services.console.endpoints import Endpoint, Endpoints
 from services.console.entrance import Entrance, LoggedIn, Operator, Token, json_answer
 from services.console.event_history import EventHistory
 from services.console.event_routes import EventRoutes
+from services.console.explain_routes import ExplainRoutes
 from services.console.live_events import LiveEvents
+from services.console.overview import Overviews
+from services.console.overview_routes import OverviewRoutes
 from services.console.security import SecurityHeaders
 from services.console.settings import ConsoleSettings
 from services.console.static_files import StaticFiles
+from services.console.subscription_routes import SubscriptionRoutes
 from shared.bus.connection import Bus, open_bus
 from shared.http.authentication import Authenticator
 from shared.http.problem_details import problem
@@ -68,7 +74,20 @@ class Console:
             waiting_max=settings.viewer_events_max,
         )
         events = EventRoutes(pool, self._entrance, history, self._live, names, clock)
-        self.endpoints = (*self._session_endpoints(), *events.endpoints(), self._document())
+        self._overviews = Overviews(pool, buses.ask, clock)
+        parts = (
+            OverviewRoutes(self._overviews),
+            events,
+            AccountRoutes(pool, events),
+            SubscriptionRoutes(pool, buses.ask, resources.vault),
+            ConnectionRoutes(pool, buses.ask),
+            ExplainRoutes(pool, buses.ask, resources.vault, clock),
+        )
+        self.endpoints = (
+            *self._session_endpoints(),
+            *(endpoint for part in parts for endpoint in part.endpoints()),
+            self._document(),
+        )
         self._api = Endpoints(self._entrance, clock, resources.metrics, resources.traces)
 
     def routes(self) -> list[BaseRoute]:
@@ -88,7 +107,10 @@ class Console:
     async def run(self, draining: asyncio.Event) -> None:
         """Until `draining`, when the streams of events end."""
         async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(self._live.run(), name="live_events")]
+            loops = [
+                tasks.create_task(self._live.run(), name="live_events"),
+                tasks.create_task(self._overviews.run(), name="samples"),
+            ]
             await draining.wait()
             self._live.close()
             for loop in loops:

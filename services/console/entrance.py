@@ -20,6 +20,7 @@ from services.console.sessions import (
 )
 from services.console.settings import ConsoleSettings
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
+from shared.http.request_line import asker_facts
 from shared.runtime.clock import Clock, utc_text
 from shared.store.credentials import Credential
 from shared.web_push.sealing import Vault
@@ -126,7 +127,7 @@ class Entrance:
         session = self._sessions.begin(token, credential, self._clock.now())
         _log.info(
             "console_login",
-            extra={"address": address, "user": credential.user_id, "credential": credential.id},
+            extra={"address": address, **asker_facts(credential)},
         )
         response = self._answer(credential, session)
         seconds = int(session.ends_at - self._clock.now().timestamp())

@@ -30,6 +30,7 @@ class JetStreamError(Exception):
 class StreamState(msgspec.Struct, frozen=True, rename={"octets": "bytes"}):
     first_seq: int
     last_seq: int
+    messages: int = 0
     octets: int = 0
 
 

@@ -69,10 +69,20 @@ _VIEW = """
 """
 
 
-async def list_lanes(executor: Executor, *, lanes_max: int) -> list[LaneView]:
-    """Those behind for the longest first, then the newest."""
+async def list_lanes(
+    executor: Executor, *, lanes_max: int, user: str | None = None, state: str | None = None
+) -> list[LaneView]:
+    """Those behind for the longest first, then the newest; `user` is an id or a name."""
     rows = await executor.fetch(
-        _VIEW + " ORDER BY behind_since NULLS LAST, s.created_at DESC LIMIT $1", lanes_max
+        f"""
+        SELECT * FROM ({_VIEW}
+            WHERE $2::text IS NULL OR users.id = $2 OR users.name = $2) AS view
+        WHERE $3::text IS NULL OR state = $3
+        ORDER BY behind_since NULLS LAST, created_at DESC LIMIT $1
+        """,  # noqa: S608 - a constant
+        lanes_max,
+        user,
+        state,
     )
     return [LaneView(**row) for row in rows]
 

@@ -91,6 +91,15 @@ async def seconds_of_oldest_unpublished(pool: asyncpg.Pool) -> float:
     return seconds
 
 
+async def count_unpublished(pool: asyncpg.Pool) -> tuple[int, float]:
+    """How many changes wait to get into the log, and for how long the oldest has; in seconds."""
+    [row] = await pool.fetch(
+        "SELECT count(*), coalesce(extract(epoch FROM now() - min(at)), 0)::float8"
+        " FROM outbox WHERE published_at IS NULL"
+    )
+    return row[0], row[1]
+
+
 async def mark_published(
     pool: asyncpg.Pool, sequences: dict[int, int], *, stream: str, epoch: str
 ) -> None:
