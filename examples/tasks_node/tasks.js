@@ -11,7 +11,8 @@ const { TASKS_NATS_URL, TASKS_TOKEN, TASKS_JOURNAL = "tasks.jsonl" } = process.e
 const { username, password, host } = new URL(TASKS_NATS_URL);
 const nats = await connect({
   servers: host,
-  ...(username === "" ? {} : { user: username, pass: password }),
+  // Answers come to _INBOX.<user>, which a deployment keeps from other users (nats/access.conf).
+  ...(username === "" ? {} : { user: username, pass: password, inboxPrefix: `_INBOX.${username}` }),
   name: "tasks",
   maxReconnectAttempts: -1,
   reconnectTimeWait: 250,

@@ -85,6 +85,6 @@ def test_a_dispatcher_appends_at_two_fifths_of_a_bare_publishers_rate(
         print(json.dumps({way: told}))
 
     assert ratios["large"] >= 0.4
-    # A request for each event: 0.4 is the aim, and met while the disk is the limit, see the README.
+    assert ratios["small_keyed"] >= 0.4
+    # 0.4 is the aim here, too, and met but where the disk is fast and others work, see the README.
     assert ratios["small"] >= 0.3
-    assert ratios["small_keyed"] >= 0.3

@@ -26,12 +26,12 @@ class Notes(Program):
 class Tasks(Program):
     """examples/tasks_node in a folder where `install` was."""
 
-    def __init__(self, folder: Path, up: Up, token: str) -> None:
+    def __init__(self, folder: Path, nats_url: str, token: str) -> None:
         super().__init__(
             (_program("node"), "tasks.js"),
             folder=folder,
             environment={
-                "TASKS_NATS_URL": up.running.nats_url,
+                "TASKS_NATS_URL": nats_url,
                 "TASKS_TOKEN": token,
                 "TASKS_JOURNAL": str(folder / "tasks.jsonl"),
             },
