@@ -23,6 +23,7 @@ from shared.operate.explain.explaining import Resources
 from shared.operate.explain.explaining import explain as explain_question
 from shared.operate.explain.words import (
     AllOfUser,
+    ByAccount,
     Explanation,
     OneConnection,
     OneSubscription,
@@ -83,10 +84,10 @@ def explain(  # noqa: PLR0913 - an option each
 
     async def work(pool: asyncpg.Pool) -> None:
         not_before = moment_of(since, "--since", SystemClock().now())
-        question = Question(
-            event_named(event, type_=type_, since=not_before),
-            _receivers(subscription, connection, user),
-        )
+        which = event_named(event, type_=type_, since=not_before)
+        if (type_ or since) and not isinstance(which, ByAccount):
+            raise RefusedError("--type and --since choose an event of an account: give that.")
+        question = Question(which, _receivers(subscription, connection, user))
         async with _resources(pool, context.obj) as resources:
             answers.append(await explain_question(resources, question))
 

@@ -20,6 +20,8 @@ from shared.bus.connection import open_bus
 from shared.bus.jetstream import JetStream
 from shared.log.subjects import STREAM, subject_of
 from shared.operate.connections import ConnectionFilter, Watched
+from shared.operate.explain.explaining import Resources, explain
+from shared.operate.explain.words import AllOfUser, ByAccount, Question, Reason
 from shared.operate.gateways import Gateways
 from shared.runtime.nats_files import NATS_FILES
 from shared.store.credentials import issue_token
@@ -377,3 +379,32 @@ def test_secrets_are_made_once_for_each_user_and_readable_by_their_owner_only(
     damaged = tidings("secrets", str(folder))
     assert damaged.returncode == 3
     assert "cannot be used" in damaged.stderr
+
+
+@pytest.mark.parametrize("user", ["operator", "console"])
+async def test_operators_explain_what_became_of_an_event(
+    deployed: Deployed, sink: WebhookSink, user: str
+) -> None:
+    client = await deployed.client(f"fay-{user}")
+    authorization = f"Authorization: Bearer {client.token}"
+    created = await subscribe(client, url=sink.url("/explained"), types=["ContactCard"])
+    await eventually(lambda: sink.posts_to("/explained"), what="no PushVerification")
+    async with (
+        open_pool(deployed.postgres_url, connections_max=2) as pool,
+        open_bus(deployed.secrets.nats_url(user), name="test") as bus,
+        await EventSourceClient.get(deployed.ports["gateway"], _EVENT_SOURCE, authorization),
+    ):
+        resources = Resources(pool=pool, bus=bus, by=user)
+        question = Question(
+            ByAccount(account=client.account_id, type="ContactCard"), AllOfUser(f"fay-{user}")
+        )
+        await client.add_card(name={"full": "Fay"})
+
+        async def all_are_told() -> bool:
+            found = await explain(resources, question)
+            return [verdict.reason for verdict in found.verdicts] == [Reason.TOLD, Reason.TOLD]
+
+        await eventually(all_are_told)
+    assert created["id"]
+    assert not deployed.violations()
+    await client.http.aclose()

@@ -74,14 +74,18 @@ class Explainer(msgspec.Struct, frozen=True):
         return list((await self.ask(event, AllOfUser(user))).verdicts)
 
     async def becomes(
-        self, reason: Reason, event: int | str | WhichEvent, subscription_id: str
+        self,
+        reason: Reason,
+        event: int | str | WhichEvent,
+        subscription_id: str,
+        saying: str = "",
     ) -> Verdict:
-        """The verdict, once it has that reason."""
+        """The verdict, once it has that reason, and these words somewhere."""
         seen: list[Verdict] = []
 
         async def is_found() -> bool:
             seen[:] = [await self.subscription(event, subscription_id)]
-            return seen[0].reason is reason
+            return seen[0].reason is reason and saying in texts(seen[0])
 
         try:
             await eventually(is_found, seconds=15)

@@ -1,5 +1,6 @@
 """Why an event was, or was not, told to somebody: reads the evidence, asks the rules (adr 18)."""
 
+from datetime import datetime
 from typing import assert_never
 
 import asyncpg
@@ -11,7 +12,7 @@ from shared.operate.explain.case import Case
 from shared.operate.explain.connection_case import ConnectionCase
 from shared.operate.explain.connections import judge_connection
 from shared.operate.explain.ended import judge_ended_subscription
-from shared.operate.explain.evidence import EventEvidence, MergingEvidence
+from shared.operate.explain.evidence import AccessEvidence, EventEvidence, MergingEvidence
 from shared.operate.explain.findings import event_shown, event_steps
 from shared.operate.explain.read_connections import ConnectionEvidence, ConnectionReader
 from shared.operate.explain.read_event import EventReader, NoEvent
@@ -73,21 +74,25 @@ class _Explainer:
         self._connections = ConnectionReader(bus, by=resources.by)
 
     async def explain(self, question: Question) -> Explanation:
+        """Who is nearer to the receiver is read later, so that nothing seems to be lost between."""
         asked = await self._asked(question.receivers)
         event = await self._event(question.event, asked.user_id)
-        now = await self._receivers.now()
         if isinstance(event, NoEvent):
             verdict = nothing_known(asked.receiver, event.reason, event.headline)
-            return summed_up(None, (verdict,), now)
-        verdicts = await self._verdicts(event, asked)
+            return summed_up(None, (verdict,), await self._receivers.now())
+        merging = MergingEvidence(None)
+        if event.sequence is not None and asked.receiver.kind != "connection":
+            merging = await self._events.merging()
+        way = _Way(event, merging, await self._receivers.now())
+        verdicts = await self._verdicts(way, asked)
         if not verdicts:
             verdicts = (no_receiver(asked.receiver, event_steps(event)),)
-        return summed_up(event_shown(event), verdicts, now)
+        return summed_up(event_shown(event), verdicts, way.now)
 
     async def _asked(self, receivers: Receivers) -> "_Asked":
         match receivers:
             case OneSubscription(id=subscription_id):
-                user_id = await self._user_of(subscription_id)
+                user_id = await self._receivers.user_of(subscription_id)
                 return _Asked(Receiver(kind="subscription", id=subscription_id), user_id)
             case OneConnection(id=connection_id):
                 return await self._asked_connection(connection_id)
@@ -96,13 +101,6 @@ class _Explainer:
                 return _Asked(Receiver(kind="user", id=user.id, user=user.name), user.id)
             case _:
                 assert_never(receivers)
-
-    async def _user_of(self, subscription_id: str) -> str | None:
-        found = await self._receivers.subscription(subscription_id)
-        if found is not None:
-            return found.user_id
-        ended = await self._receivers.ended_subscription(subscription_id)
-        return None if ended is None else ended.user_id
 
     async def _event(self, which: WhichEvent, user_id: str | None) -> EventEvidence | NoEvent:
         if isinstance(which, ByAccount):
@@ -118,72 +116,81 @@ class _Explainer:
             return _Asked(receiver, None, is_silent=not error.is_gateway_there)
         return _Asked(receiver, found.details.user, connection=found)
 
-    async def _verdicts(self, event: EventEvidence, asked: "_Asked") -> tuple[Verdict, ...]:
+    async def _verdicts(self, way: "_Way", asked: "_Asked") -> tuple[Verdict, ...]:
         """None where nobody is there to be told."""
+        if asked.receiver.kind == "user":
+            return await self._of_user(way, asked)
         if asked.connection is not None:
-            return (await self._of_connection(event, asked.connection),)
+            access = await self._access(way, asked.connection.details.user)
+            return (_of_connection(way, asked.connection, access),)
         if asked.is_silent:
-            return (gateway_silent(asked.receiver, event_steps(event)),)
-        if asked.receiver.kind == "subscription":
-            return await self._of_subscription(event, asked.receiver.id)
-        if asked.user_id is not None:
-            return await self._of_user(event, asked.receiver, asked.user_id)
-        return ()
+            return (gateway_silent(asked.receiver, event_steps(way.event)),)
+        if asked.user_id is None:
+            return ()
+        access = await self._access(way, asked.user_id)
+        found = await self._of_subscription(way, asked.receiver.id, access)
+        return () if found is None else (found,)
 
-    async def _of_user(
-        self, event: EventEvidence, receiver: Receiver, user_id: str
-    ) -> tuple[Verdict, ...]:
+    async def _of_user(self, way: "_Way", asked: "_Asked") -> tuple[Verdict, ...]:
         """Of what ended before the event only the last of each kind."""
+        user_id = asked.user_id or ""
+        access = await self._access(way, user_id)
         verdicts: list[Verdict] = []
         for subscription_id in await self._receivers.subscription_ids(user_id):
-            verdicts += await self._of_subscription(event, subscription_id)
-        access = await self._receivers.access(user_id, event.account_id)
-        now = await self._receivers.now()
+            found = await self._of_subscription(way, subscription_id, access)
+            if found is not None:
+                verdicts.append(found)
         verdicts += but_one_that_ended_before(
-            judge_ended_subscription(event, ended, access, now)
+            judge_ended_subscription(way.event, ended, access, way.now)
             for ended in await self._receivers.ended_subscriptions(user_id)
         )
         of_user = await self._connections.of_user(user_id)
         verdicts += but_one_that_ended_before(
-            [await self._of_connection(event, found) for found in of_user.connections]
+            _of_connection(way, found, access) for found in of_user.connections
         )
         if of_user.silent or not of_user.is_any_gateway_there:
-            verdicts.append(gateway_silent(receiver, event_steps(event), of_user.silent))
+            steps = event_steps(way.event)
+            verdicts.append(gateway_silent(asked.receiver, steps, of_user.silent))
         return tuple(verdicts)
 
-    async def _of_connection(self, event: EventEvidence, found: ConnectionEvidence) -> Verdict:
-        access = await self._receivers.access(found.details.user, event.account_id)
-        return judge_connection(
-            ConnectionCase(
-                event=event,
-                connection=found.details,
-                access=access,
-                gateway_cursor=found.gateway_cursor,
-                now=await self._receivers.now(),
-            )
-        )
-
     async def _of_subscription(
-        self, event: EventEvidence, subscription_id: str
-    ) -> tuple[Verdict, ...]:
-        merging = MergingEvidence(None)
-        if event.sequence is not None:
-            merging = await self._events.merging()
+        self, way: "_Way", subscription_id: str, access: AccessEvidence
+    ) -> Verdict | None:
         found = await self._receivers.subscription(subscription_id)
-        now = await self._receivers.now()
-        if found is None:
-            ended = await self._receivers.ended_subscription(subscription_id)
-            if ended is None:
-                return ()
-            access = await self._receivers.access(ended.user_id, event.account_id)
-            return (judge_ended_subscription(event, ended, access, now),)
-        access = await self._receivers.access(found.user_id, event.account_id)
-        case = Case(
-            event=event,
-            subscription=found,
+        if found is not None:
+            case = Case(
+                event=way.event,
+                subscription=found,
+                access=access,
+                merging=way.merging,
+                now=way.now,
+                origin_at_once_max=self._origin_at_once_max,
+            )
+            return judge_subscription(case)
+        ended = await self._receivers.ended_subscription(subscription_id)
+        if ended is None:
+            return None
+        return judge_ended_subscription(way.event, ended, access, way.now)
+
+    async def _access(self, way: "_Way", user_id: str) -> AccessEvidence:
+        return await self._receivers.access(user_id, way.event.account_id)
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """How far an event came on the way that all receivers share."""
+
+    event: EventEvidence
+    merging: MergingEvidence
+    now: datetime
+
+
+def _of_connection(way: _Way, found: ConnectionEvidence, access: AccessEvidence) -> Verdict:
+    return judge_connection(
+        ConnectionCase(
+            event=way.event,
+            connection=found.details,
             access=access,
-            merging=merging,
-            now=now,
-            origin_at_once_max=self._origin_at_once_max,
+            gateway_cursor=found.gateway_cursor,
+            now=way.now,
         )
-        return (judge_subscription(case),)
+    )

@@ -37,12 +37,13 @@ class ConnectionReader:
 
     async def connection(self, connection_id: str) -> ConnectionEvidence:
         """Raises UnknownConnectionError, BusUnavailableError."""
+        wanted = ConnectionFilter(connection=connection_id)
+        try:  # before the connection, which must not seem to have missed what came in between
+            cursors = _cursors(await self._asked.find(wanted, count=0))
+        except NoGatewayError:
+            cursors = {}
         details = await self._asked.show(connection_id)
-        try:
-            listing = await self._asked.find(ConnectionFilter(connection=connection_id), count=0)
-        except NoGatewayError:  # it ended just now
-            return ConnectionEvidence(details, None)
-        return ConnectionEvidence(details, _cursors(listing).get(details.gateway))
+        return ConnectionEvidence(details, cursors.get(details.gateway))
 
     async def of_user(self, user_id: str) -> OfUser:
         """Those that are open, and those that ended lately."""

@@ -51,6 +51,17 @@ class ReceiverReader:
             raise UnknownNameError("user", name)
         return User(row["id"], row["name"])
 
+    async def user_of(self, subscription_id: str) -> str | None:
+        """Also of one that ended lately."""
+        user_id: str | None = await self._pool.fetchval(
+            """
+            SELECT user_id FROM push_subscriptions WHERE id = $1
+            UNION ALL SELECT user_id FROM ended_push_subscriptions WHERE id = $1 LIMIT 1
+            """,
+            subscription_id,
+        )
+        return user_id
+
     async def accounts(self, user_id: str) -> list[str]:
         """That the user sees, or saw."""
         rows = await self._pool.fetch(
