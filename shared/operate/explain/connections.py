@@ -322,8 +322,8 @@ def _end(case: ConnectionCase) -> Step:
 def _again(case: ConnectionCase) -> Advice:
     user = case.connection.user_name
     return Advice(
-        text="It learns what it missed when its client comes again with its cursor. What it has "
-        "open now:",
+        text="It learns what it missed when its client comes again with its cursor. What "
+        f"{user} has open now:",
         command=f"tidings connection list --user {user}",
     )
 

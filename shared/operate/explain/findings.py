@@ -154,7 +154,7 @@ def filtered(
         if at is not None
     ]
     advice = (
-        Advice(text=f"It is its client that must ask for {listed(event.changed)}: {looker.asks}.")
+        Advice(text=f"Its client would have to ask for {listed(event.changed)}: {looker.asks}.")
         if asked.until is None
         else Advice(text="To tell it the newest state of everything:", command=looker.resync)
     )

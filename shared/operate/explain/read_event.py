@@ -80,7 +80,11 @@ class EventReader:
             if waiting is None:
                 raise
             return msgspec.structs.replace(waiting, problem=f"NATS cannot be reached ({error})")
-        return found if waiting is None else msgspec.structs.replace(waiting, epoch="")
+        if waiting is None:
+            return found
+        # A row is marked a moment after its event is in the log.
+        is_there = isinstance(found, EventEvidence) and _has(found.changed, waiting.changed)
+        return found if is_there else waiting
 
     async def merging(self) -> MergingEvidence:
         """How far all deliverers together have read. Raises BusUnavailableError."""
@@ -246,6 +250,10 @@ def _no_change(message: StoredMessage) -> NoEvent | None:
             "removed with all that was known of it",
         )
     return None
+
+
+def _has(changed: Mapping[str, str], states: Mapping[str, str]) -> bool:
+    return all(changed.get(name) == state for name, state in states.items())
 
 
 def _event_of(message: StoredMessage) -> Event:

@@ -69,7 +69,7 @@ def test_filtered_by_type() -> None:
     assert found.headline == (
         "Not sent: the subscription's types are Mailbox only; this event changed Email"
     )
-    assert found.advice[0].text == "It is its client that must ask for Email: somehow."
+    assert found.advice[0].text == "Its client would have to ask for Email: somehow."
     then = filtered(event(), LOOKER, AskedTypes((), since=after(1), until=after(2)), NOW)
     assert then is not None
     assert "types were no type at all since 12:00:01Z until 12:00:02Z" in then.headline
