@@ -17,6 +17,7 @@ from services.webhooks.settings import ServerSettings as WebhookServerSettings
 from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JWT_PREFIX, JwtSettings
 from shared.log.topology import LogSettings
+from shared.runtime.collector import TracesSettings
 from shared.runtime.errors import CouldNotStartError
 from shared.runtime.logs import LogLineSettings
 from shared.runtime.secret_key import SECRET_KEY, SecretKeySettings
@@ -59,6 +60,7 @@ DECLARED: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     (JWT_PREFIX, JwtSettings),
     (PREFIX + "LOG_", LogSettings),
     (PREFIX + "LOG_", LogLineSettings),
+    (PREFIX + "TRACES_", TracesSettings),
     (METHOD_SERVICE_PREFIX, MethodServiceSettings),
     (PREFIX, SecretKeySettings),
     (WEBHOOK_PREFIX, WebhookPolicySettings),

@@ -33,11 +33,13 @@ from services.gateway.settings import GatewaySettings
 from services.webhooks.settings import WebhookSettings
 from shared.http.issuer import JwtSettings
 from shared.log.topology import LogSettings
+from shared.runtime.collector import TracesSettings, open_traces
 from shared.runtime.garbage import collect_garbage_seldom
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.logs import LogLineSettings, configure_logs
 from shared.runtime.secret_key import SECRET_KEY, SecretKeySettings, vault_of
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
+from shared.runtime.traces import Traces
 
 _ALLOW = f"{WEBHOOK_PREFIX}ALLOW"
 
@@ -56,17 +58,10 @@ async def up(environ: Mapping[str, str]) -> None:
         listener = stack.enter_context(listen(http))
         url = url_of(listener, http)
         public_url = settings_of(environ, UpSettings).public_url or url
-        everything_settings = EverythingSettings(
-            public_url=public_url,
-            vault=vault_of(settings_of(environ, SecretKeySettings)),
-            gateway=settings_of(environ, GatewaySettings),
-            jwt=settings_of(environ, JwtSettings),
-            push=push_rules_of(environ),
-            webhooks=settings_of(environ, WebhookSettings),
-            method_services=settings_of(environ, MethodServiceSettings),
-            log=settings_of(environ, LogSettings),
-            console=settings_of(environ, ConsoleSettings),
+        traces = stack.enter_context(
+            open_traces(settings_of(environ, TracesSettings), environ, process="up")
         )
+        everything_settings = _everything_settings(environ, public_url, traces)
         try:
             async with cut_short_by(draining):
                 with using(settings.data):
@@ -93,6 +88,23 @@ async def up(environ: Mapping[str, str]) -> None:
             await serve(everything.app, listener, http, stopping, http_protocol=HandoffHttpProtocol)
             for loop in loops:
                 loop.cancel()
+
+
+def _everything_settings(
+    environ: Mapping[str, str], public_url: str, traces: Traces
+) -> EverythingSettings:
+    return EverythingSettings(
+        public_url=public_url,
+        vault=vault_of(settings_of(environ, SecretKeySettings)),
+        gateway=settings_of(environ, GatewaySettings),
+        jwt=settings_of(environ, JwtSettings),
+        push=push_rules_of(environ),
+        webhooks=settings_of(environ, WebhookSettings),
+        method_services=settings_of(environ, MethodServiceSettings),
+        log=settings_of(environ, LogSettings),
+        console=settings_of(environ, ConsoleSettings),
+        traces=traces,
+    )
 
 
 def _with_defaults(environ: Mapping[str, str], data: DataDirectory) -> Mapping[str, str]:

@@ -281,10 +281,9 @@ async def run(
         listener = stack.enter_context(listen(http))
         pool = await stack.enter_async_context(_migrated_pool(settings, metrics))
         log = await stack.enter_async_context(
-            open_writable_log(settings.nats_url, pool, name="dispatcher", settings=log_settings)
+            _watched_log(settings.nats_url, pool, log_settings, metrics)
         )
-        log.watch(metrics)
-        relay = Relay(pool, log, clock, metrics)
+        relay = Relay(pool, log, clock, metrics, rules.traces)
         authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
         dispatcher = Dispatcher(
             DispatcherResources(
@@ -293,6 +292,7 @@ async def run(
                 vault=vault,
                 push=rules.push,
                 method_services=rules.method_services,
+                traces=rules.traces,
                 committed=relay.wake,
                 follow=relay.follow,
                 public_url=settings.public_url,
@@ -323,6 +323,15 @@ def _log_loops(
 ) -> Sequence[Coroutine[None, None, None]]:
     removals = run_removals(AccountRemovals(pool, log.eraser))
     return log.guard.run(), relay.run(), removals
+
+
+@asynccontextmanager
+async def _watched_log(
+    nats_url: str, pool: asyncpg.Pool, settings: LogSettings, metrics: Metrics
+) -> AsyncIterator[WritableLog]:
+    async with open_writable_log(nats_url, pool, name="dispatcher", settings=settings) as log:
+        log.watch(metrics)
+        yield log
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from services.dispatcher.remote.settings import MethodServiceSettings
 from shared.runtime.settings import Secret
+from shared.runtime.traces import Traces
 from shared.web_push.settings import WebhookPolicySettings
 
 
@@ -39,3 +40,4 @@ class DispatcherRules(msgspec.Struct, frozen=True, kw_only=True):
 
     push: PushRules = PushRules()
     method_services: MethodServiceSettings = MethodServiceSettings()
+    traces: Traces = Traces()

@@ -234,7 +234,12 @@ class Gateway:
 
 
 async def run(
-    server: ServerSettings, settings: GatewaySettings, http: HttpSettings, jwt: JwtSettings
+    server: ServerSettings,
+    settings: GatewaySettings,
+    http: HttpSettings,
+    jwt: JwtSettings,
+    *,
+    traces: Traces,
 ) -> None:
     """`tidings gateway`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
     draining, stopping = draining_on_signals(), asyncio.Event()
@@ -259,6 +264,7 @@ async def run(
                 bus=bus,
                 clock=clock,
                 metrics=metrics,
+                traces=traces,
                 settings=settings,
             )
         )

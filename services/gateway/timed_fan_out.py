@@ -31,22 +31,22 @@ class TimedFanOut(FanOut):
         self._traces = traces
 
     def receive(self, account_id: str, stored: StoredEvent) -> None:
+        listeners = len(self._index.get(account_id, ()))  # some leave when they are told
         super().receive(account_id, stored)
-        if account_id in self._index and stored.event.at:
+        if listeners and stored.event.at:
             lag = self._now() - datetime.fromisoformat(stored.event.at)
             seconds = max(0.0, lag.total_seconds())  # clocks of two machines differ
             self.lags.append(seconds)
             cause = stored.event.cause
             if cause.traceparent is not None and is_sampled(cause.traceparent):
-                self._trace(account_id, stored, seconds)
+                self._trace(account_id, stored, listeners, seconds)
 
-    def _trace(self, account_id: str, stored: StoredEvent, seconds: float) -> None:
+    def _trace(self, account_id: str, stored: StoredEvent, listeners: int, seconds: float) -> None:
         """A line and a span for each event of a sampled trace, from its commit to the sockets."""
         cause = stored.event.cause
         context = self._traces.below(cause.traceparent)
         if context is None:
             return
-        listeners = len(self._index[account_id])
         facts = {
             "account": account_id,
             "sequence": stored.sequence,

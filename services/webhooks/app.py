@@ -171,6 +171,8 @@ async def run(
     policy: WebhookPolicySettings,
     http: HttpSettings,
     vault: Vault,
+    *,
+    traces: Traces,
 ) -> None:
     """`tidings webhooks`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
     draining, stopping = draining_on_signals(), asyncio.Event()
@@ -190,6 +192,7 @@ async def run(
                 client=await stack.enter_async_context(open_client(settings, policy, clock)),
                 clock=clock,
                 metrics=metrics,
+                traces=traces,
                 policy=policy,
                 settings=settings,
             )
