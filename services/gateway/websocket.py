@@ -265,9 +265,7 @@ class WebSocketChannel(PushChannel):
 
     def _enable(self, asked: PushEnable) -> None:
         """Replaces what was asked before; without a cursor it goes on, or starts from now."""
-        self.note(
-            Note(self.switchboard.now(), "asked", asked.cursor, detail=_in_words(asked.types))
-        )
+        self._note_asked(asked)
         if asked.cursor is not None:
             self.asked_cursor = asked.cursor
         elif not self.wants_push:
@@ -276,6 +274,14 @@ class WebSocketChannel(PushChannel):
         self._ask_for(asked.types)
         self.wants_push = True
         self.switchboard.rejoin_soon(self)
+
+    def _note_asked(self, asked: PushEnable) -> None:
+        """What was asked for first is told by its facts."""
+        note = Note(self.switchboard.now(), "asked", asked.cursor, detail=_in_words(asked.types))
+        if self.joining is None:
+            self.tell(note)
+        else:
+            self.note(note)
 
     def _ask_for(self, types: frozenset[str] | None) -> None:
         self.push.ask(msgspec.structs.replace(self.push.options, types=types))

@@ -45,7 +45,13 @@ LOG_REPLICATED = Cost("CPU of R3, all servers, to R1", 4, "times", f"{OTHER}with
 
 # Gateways.
 CONNECTION_MEMORY = Cost(
-    "memory of an idle connection (SSE 3.7 KB, WebSocket 5.3 KB)", 5300, "B", "README, Measured"
+    "memory of an idle connection (SSE 3.9 KB, WebSocket 5.5 KB)", 5600, "B", "README, Measured"
+)
+FRAMES_MEMORY = Cost(
+    "memory of the 32 frames kept of a connection, each told to it alone",
+    6000,
+    "B",
+    "here, `test_recorder.py`: 4,600 to 6,900",
 )
 SOCKET_MEMORY = Cost("memory of its socket in the kernel", 4096, "B", OTHER + "planning figure")
 EVENT = Cost(

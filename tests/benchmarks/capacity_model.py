@@ -236,7 +236,8 @@ def _dispatchers(workload: Workload) -> Part:
 
 
 def _gateways(workload: Workload, design: Design) -> Part:
-    of_connection = costs.CONNECTION_MEMORY.value + costs.SOCKET_MEMORY.value
+    of_connection = costs.CONNECTION_MEMORY.value + costs.FRAMES_MEMORY.value
+    of_connection += costs.SOCKET_MEMORY.value
     cores = delivering_cores(workload) + cpu(events_read(workload, design), costs.EVENT)
     return Part(
         "gateways",

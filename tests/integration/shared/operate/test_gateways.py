@@ -32,7 +32,7 @@ from tests.support.eventually import eventually
 from tests.support.gateway import credential_of
 from tests.support.operated import EVERYTHING, SOON, Operated, operated
 from tests.support.servers import NatsServer
-from tests.support.websocket_talk import ENABLE, asking
+from tests.support.websocket_talk import DISABLE, ENABLE, asking
 
 pytestmark = pytest.mark.integration
 
@@ -100,10 +100,18 @@ async def test_a_websocket_that_did_not_enable_push_is_told_apart(two: Operated)
             ("Email",),
             "m.1",
         )
-        asked, responses = details.moments
-        assert (asked.kind, asked.cursor, asked.detail) == ("asked", "m.1", "Email")
+        [responses] = details.moments
         assert (responses.kind, responses.count, responses.detail) == ("responses", 2, "request r2")
         assert responses.octets
+        client.send(DISABLE)
+        client.send({**ENABLE, "pushState": "m.2"})
+        await eventually(lambda: gateway.gateway.connections.joined.total() == 2)
+
+        _, *later = (await two.only_connection()).moments
+
+        told = [(moment.kind, moment.cursor, moment.detail) for moment in later]
+        assert told[:2] == [("asked", None, "no pushes"), ("asked", "m.2", "all types")]
+        assert told[2][:2] == ("joined", "m.2")
 
 
 async def test_one_that_has_just_ended_is_shown_too(two: Operated) -> None:
