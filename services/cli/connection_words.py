@@ -66,7 +66,7 @@ def shown_facts(one: ConnectionDetails, now: datetime) -> Mapping[str, str]:
         if one.told_at is None
         else f"{one.told_at}, {age(one.told_at, now)} ago, up to {place(one.told_cursor)}",
         "Seen": f"up to {place(one.cursor)}" if one.cursor else "nothing",
-        "Merged": f"{_counted(one.merged, 'change')} waited for others and went with them",
+        "Merged": _merged(one),
         "Filtered": _filtered(one),
         "Waiting": _waiting(one, now),
         "Pings": _pings(one, now),
@@ -87,17 +87,17 @@ def told(one: Moment) -> str:
             for account_id, changed in one.changed.items()
         ]
         words.append("; ".join(states) + (" …" if one.is_cut else ""))
-    if one.merged:
-        words.append(f"({_counted(one.merged, 'change')} merged)")
     if one.count > 1:
-        words.append(f"{one.count} times, the last:")
-    if one.detail is not None:
+        words.append(f"{one.count} in a row, the last: {one.detail or 'without a name'}")
+    elif one.detail is not None:
         words.append(one.detail)
+    if one.merged:
+        words.append(f"{_counted(one.merged, 'change')} merged")
     if one.states:
         words.append(f"{_counted(one.states, 'state')} told at once")
     if one.octets:
         words.append(f"{one.octets:,} octets")
-    return " ".join(words)
+    return ", ".join(words)
 
 
 def place(cursor: str | None) -> str:
@@ -165,6 +165,12 @@ def _joining(one: ConnectionDetails) -> str:
 def _accounts(one: ConnectionDetails) -> str:
     more = one.account_count - len(one.accounts)
     return (", ".join(one.accounts) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+def _merged(one: ConnectionDetails) -> str:
+    if not one.merged:
+        return ""
+    return f"{_counted(one.merged, 'change')} waited a moment, and went with others"
 
 
 def _filtered(one: ConnectionDetails) -> str:

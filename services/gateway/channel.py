@@ -240,6 +240,15 @@ class PushChannel(asyncio.Protocol):
     def note(self, note: Note) -> None:
         self._room().append(note)
 
+    def note_joined(self, cursor: str | None, outcome: str, missed: int) -> None:
+        """`cursor`: that the client presented, or how far it was."""
+        note = Note(self.switchboard.now(), "joined", cursor or None, states=missed, detail=outcome)
+        if self.joining is None:
+            self.joining = Joining(note.at, note.cursor, outcome, missed)
+            self.tell(note)
+        else:
+            self.note(note)
+
     def add_up(self, note: Note) -> None:
         """As `note`; many of a kind in a row are one."""
         self._room().add_up(note)

@@ -18,7 +18,6 @@ from services.gateway.record import (
     NOTHING_KEPT,
     EndedConnection,
     FrameRing,
-    Joining,
     Note,
     Recorded,
     Ring,
@@ -183,12 +182,7 @@ class Connections:
         channel.account_ids = account_ids
         self.joined[joined.outcome] += 1
         missed = channel.push.catch_up(joined.changed, joined.cursor)
-        note = Note(self.now(), "joined", cursor, states=missed, detail=joined.outcome)
-        if channel.joining is None:
-            channel.joining = Joining(note.at, cursor, joined.outcome, missed)
-            channel.tell(note)
-        else:
-            channel.note(note)
+        channel.note_joined(cursor, joined.outcome, missed)
         if cursor is not None:
             self.replayed_states.append(missed)
 

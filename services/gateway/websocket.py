@@ -101,6 +101,7 @@ class WebSocketChannel(PushChannel):
         "_answer",
         "_fragments",
         "_framing",
+        "_is_cursor_ours",
         "_options",
         "_pinged_at",
         "_requests",
@@ -127,6 +128,7 @@ class WebSocketChannel(PushChannel):
         self._options = options
         self.pong_seconds = None  # until the last ping was answered
         self._fragments: _Fragments | None = None
+        self._is_cursor_ours = False  # the one to join with
         self._pinged_at: float | None = None  # monotonic seconds, until it is answered
         self._requests = 0  # under way
         self._wire: asyncio.Transport | None = None  # outlives `transport` until it is closed
@@ -268,12 +270,22 @@ class WebSocketChannel(PushChannel):
         self._note_asked(asked)
         if asked.cursor is not None:
             self.asked_cursor = asked.cursor
+            self._is_cursor_ours = False
         elif not self.wants_push:
             # Now, not when the join is done: what the client then asks by Request comes after this.
             self.asked_cursor = self.switchboard.cursor
+            self._is_cursor_ours = True
         self._ask_for(asked.types)
         self.wants_push = True
         self.switchboard.rejoin_soon(self)
+
+    def note_joined(self, cursor: str | None, outcome: str, missed: int) -> None:
+        """Who presented none joined with ours, and is told nothing but what came after it."""
+        is_ours, self._is_cursor_ours = self._is_cursor_ours, False
+        if is_ours and not missed:
+            super().note_joined(None, "fresh", missed)
+        else:
+            super().note_joined(cursor, outcome, missed)
 
     def _note_asked(self, asked: PushEnable) -> None:
         """What was asked for first is told by its facts."""

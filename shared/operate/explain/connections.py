@@ -125,7 +125,8 @@ def _came_later(case: ConnectionCase) -> Finding | None:
     opened_at = time_of(connection.opened_at) or case.now
     is_late = case.event.at is not None and (joined_at or opened_at) > case.at
     if connection.transport == "websocket" and (joined_at is None or opened_at <= case.at):
-        is_known = case.has_reached(connection.asked_cursor)
+        asked = connection.asked_cursor  # None: it began with what came after it
+        is_known = asked is None or case.has_reached(asked)
         return _push_not_enabled(case) if joined_at is None or (is_late and is_known) else None
     if not is_late or joined_at is None:
         return None

@@ -114,6 +114,17 @@ async def test_a_websocket_that_did_not_enable_push_is_told_apart(two: Operated)
         assert told[2][:2] == ("joined", "m.2")
 
 
+async def test_a_websocket_that_presents_no_cursor_joins_afresh(two: Operated) -> None:
+    gateway = two.gateways[0]
+    gateway.gateway.fan_out.append("a1", Email="s1")
+    async with await gateway.connect("anna") as client:
+        client.send(ENABLE)
+        await eventually(lambda: gateway.gateway.connections.joined.total() == 1)
+        details = await two.only_connection()
+
+    assert (details.outcome, details.asked_cursor, details.missed) == ("fresh", None, 0)
+
+
 async def test_one_that_has_just_ended_is_shown_too(two: Operated) -> None:
     gateway = two.gateways[0]
     async with await gateway.get("anna") as client:
