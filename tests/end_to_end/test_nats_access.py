@@ -385,14 +385,16 @@ def test_secrets_are_made_once_for_each_user_and_readable_by_their_owner_only(
 async def test_operators_explain_what_became_of_an_event(deployed: Deployed, user: str) -> None:
     client = await deployed.client(f"fay-{user}")
     authorization = f"Authorization: Bearer {client.token}"
-    question = Question(ByAccount(account=client.account_id), AllOfUser(f"fay-{user}"))
+    newest = ByAccount(account=client.account_id, type="ContactCard")
+    question = Question(newest, AllOfUser(f"fay-{user}"))
     async with (
         open_pool(deployed.postgres_url, connections_max=2) as pool,
         open_bus(deployed.secrets.nats_url(user), name="test") as bus,
         await EventSourceClient.get(deployed.ports["gateway"], _EVENT_SOURCE, authorization) as it,
     ):
         await client.add_card(name={"full": "Fay"})
-        await it.state()
+        while "ContactCard" not in (await it.state())[1][client.account_id]:
+            pass
         found = await explain(Resources(pool=pool, bus=bus, by=user), question)
         assert [verdict.reason for verdict in found.verdicts] == [Reason.TOLD]
     await client.http.aclose()
