@@ -7,6 +7,7 @@ from services.cli.admin import account, grant, token, user
 from services.cli.bench.commands import bench
 from services.cli.connections import connection
 from services.cli.deployment import secrets_command
+from services.cli.directory import grant_list, token_list, user_list
 from services.cli.events import events
 from services.cli.explain import explain
 from services.cli.maintenance import apply_migrations, rebuild_log
@@ -39,6 +40,9 @@ for name, group in (
 
 
 account.command("remove")(account_remove)
+user.command("list")(user_list)
+token.command("list")(token_list)
+grant.command("list")(grant_list)
 app.command("secrets")(secrets_command)
 app.command()(events)
 app.command()(replay)

@@ -1,5 +1,6 @@
 """Users, tokens, accounts and grants by the command line, seen through HTTP."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ async def test_a_grant_shows_an_account_until_it_is_removed(up: Up, http: httpx.
         (("token", "issue", "demo", "--ttl", "soon"), "--ttl soon is not a time"),
         (("token", "issue", "demo", "--ttl", "999999d9"), "--ttl 999999d9 is not a time"),
         (("token", "revoke", "none"), "no token with the id 'none'."),
+        (("token", "list", "nobody"), "there is no user 'nobody'."),
+        (("grant", "list"), "say of whom: --account, --user, or both."),
         (("grant", "add", "nowhere", "demo", "read"), "there is no account 'nowhere'."),
         (("grant", "remove", "nowhere", "demo"), "there is no account 'nowhere'."),
     ],
@@ -107,6 +110,46 @@ def test_people_are_shown_the_same_facts(up: Up) -> None:
     shown = tidings("token", "issue", "demo", environment=up.environment)
     assert shown.returncode == 0
     assert "Token of demo" in shown.stdout
+
+
+def test_who_and_what_there_is_can_be_listed(up: Up) -> None:
+    """As one must, to revoke a token whose id nobody noted."""
+    home = up.command("user", "add", "grace hopper")
+    kept, gone = (
+        up.command("token", "issue", "grace hopper", *ttl) for ttl in ((), ("--ttl", "1d"))
+    )
+    assert tidings("token", "revoke", gone["id"], environment=up.environment).returncode == 0
+    team = up.command("account", "add", "navy")["account"]
+    up.command("grant", "add", "navy", "grace hopper", "write")
+
+    [user] = listed(up, "user", "grace")
+    assert (user["name"], user["user"], user["account"]) == ("grace hopper", *home.values())
+    assert listed(up, "user", "nobody") == []
+    tokens = listed(up, "token", "grace hopper")
+    assert [(it["id"], it["state"], it["scopes"]) for it in tokens] == [
+        (gone["id"], "revoked", ["jmap"]),
+        (kept["id"], "valid", ["jmap"]),
+    ]
+    assert tokens[0]["expiresAt"]
+    assert tokens[1]["expiresAt"] is None
+    grants = listed(up, "grant", "--user", "grace hopper")
+    assert [(it["accountName"], it["role"]) for it in grants] == [
+        ("grace hopper", "owner"),
+        ("navy", "write"),
+    ]
+    [by_account] = listed(up, "grant", "--account", team)
+    assert by_account == grants[1]
+
+
+def listed(up: Up, kind: str, *arguments: str) -> list[dict[str, Any]]:
+    """As programs see it; people get the same number of lines, below a head."""
+    done = tidings(kind, "list", *arguments, "--json", environment=up.environment)
+    assert done.returncode == 0, done.stderr
+    [found] = json.loads(done.stdout).values()
+    shown = tidings(kind, "list", *arguments, environment=up.environment)
+    assert len(shown.stdout.strip().splitlines()) == 1 + len(found)
+    result: list[dict[str, Any]] = found
+    return result
 
 
 def test_the_log_is_made_anew_and_migrations_are_at_rest(up: Up) -> None:
