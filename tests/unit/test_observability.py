@@ -8,8 +8,14 @@ from typing import Any
 
 import promql_parser
 import pytest
+import typer
 import yaml
+from compose_spec import PyCompose
 
+from docs.tables.log_lines import LINES
+from services.cli.commands import app
+from services.cli.settings import DECLARED as SETTINGS
+from services.webhooks.answers import Outcome
 from shared.runtime.metrics import DECLARED, Kind, Metric
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +33,8 @@ QUERIES = [
 ]
 EXPRESSIONS = [(rule["alert"], rule["expr"]) for rule in RULES] + QUERIES
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+# What stands in the runbook like a line of the log, and is none.
+OTHERS = {"max_msg_size", "max_connections", "request_id", "sync_interval", "trace_id"}
 # Of Prometheus itself, and of its client's process collector.
 FOREIGN = {
     "up",
@@ -149,6 +157,26 @@ def test_the_runbook_names_what_there_is() -> None:
         assert f"## {link}\n" in RUNBOOK.lower()
     for series in set(re.findall(r"\btidings_[a-z_]+\b", RUNBOOK)):
         assert series in set(Metric), series
+    variables = {
+        prefix + name.upper() for prefix, struct in SETTINGS for name in struct.__struct_fields__
+    }
+    assert set(re.findall(r"\bTIDINGS_[A-Z_]+\b", RUNBOOK)) <= variables
+    words = {word for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", RUNBOOK) if word not in OTHERS}
+    lines = {word for word in words if not word.startswith("tidings_")}
+    assert lines <= {*LINES, *Outcome}
+
+
+def test_the_runbook_has_commands_that_there_are_with_their_options() -> None:
+    told = re.findall(r"(?:^|`)tidings ([a-z][^`\n#]*)", RUNBOOK, re.MULTILINE)
+    assert len(told) > 20
+    for line in told:
+        command: Any = typer.main.get_command(app)
+        words = line.split()
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        assert not hasattr(command, "commands") or not words, line
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options, line
 
 
 def test_the_dashboard_is_one_that_grafana_takes() -> None:
@@ -188,3 +216,43 @@ def test_every_metric_is_on_the_dashboard_or_in_an_alert_or_left_out_on_purpose(
         Metric.WEBHOOK_SECONDS,
     }
     assert set(Metric) - shown == left_out
+
+
+def test_prometheus_asks_each_process_of_compose() -> None:
+    text = (FOLDER / "prometheus.yaml").read_text(encoding="utf-8")
+    [scrape] = yaml.safe_load(text)["scrape_configs"]
+    addresses = {
+        f"{service['networks']['inside']['ipv4_address']}:8080": name
+        for name, service in _compose(ROOT / "compose.yaml").items()
+        if "ipv4_address" in str(service["networks"])
+    }
+    asked: dict[str, set[str]] = {
+        of_kind["labels"]["process"]: {addresses[target] for target in of_kind["targets"]}
+        for of_kind in scrape["static_configs"]
+    }
+    for kind in ("dispatcher", "gateway", "webhooks"):
+        assert asked[kind] == {f"{kind}-1", f"{kind}-2"}
+
+
+def test_what_is_beside_compose_is_as_closed_as_that_and_finds_its_files() -> None:
+    text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
+    PyCompose.from_yaml(text)
+    main = str(_compose(ROOT / "compose.yaml"))
+    for service in _compose(FOLDER / "compose.yaml").values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+        assert f"'{service['networks']['inside']['ipv4_address']}'" not in main
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+        for volume in service["volumes"]:
+            source = volume.split(":")[0]
+            assert (ROOT / source).is_dir() or source in yaml.safe_load(text)["volumes"]
+    for path in (FOLDER / "grafana").rglob("*.yaml"):
+        assert yaml.safe_load(path.read_text(encoding="utf-8"))["apiVersion"] == 1
+
+
+def _compose(path: Path) -> dict[str, dict[str, Any]]:
+    services: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))[
+        "services"
+    ]
+    return services
