@@ -11,7 +11,7 @@ from services.cli.directory import grant_list, token_list, user_list
 from services.cli.events import events
 from services.cli.explain import explain
 from services.cli.maintenance import apply_migrations, rebuild_log
-from services.cli.processes import run_dispatcher, run_gateway, run_webhooks
+from services.cli.processes import run_console, run_dispatcher, run_gateway, run_webhooks
 from services.cli.replay import replay
 from services.cli.run import run
 from services.cli.subscriptions import subscription
@@ -71,6 +71,12 @@ def gateway(context: typer.Context) -> None:
 def webhooks(context: typer.Context) -> None:
     """Run the webhook deliverer, on servers that are given or those of a running `tidings up`."""
     raise typer.Exit(run(run_webhooks(context.obj)))
+
+
+@app.command()
+def console(context: typer.Context) -> None:
+    """Run the operators' console, on servers that are given or those of a running `tidings up`."""
+    raise typer.Exit(run(run_console(context.obj)))
 
 
 @app.command()

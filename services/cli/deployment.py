@@ -19,7 +19,7 @@ from shared.runtime.errors import CouldNotStartError
 
 USERS = ("dispatcher", "gateway", "webhooks", "console", "methods", "appender", "operator")
 _WITH_POSTGRES = ("dispatcher", "gateway", "webhooks", "console", "operator")
-_WITH_SECRET_KEY = ("dispatcher", "webhooks", "operator")
+_WITH_SECRET_KEY = ("dispatcher", "webhooks", "console", "operator")
 _KEPT = "secrets.json"
 _POSTGRES_NAME = "tidings"  # of the user and the database
 _ROUTE_PORT = 6222

@@ -1,10 +1,13 @@
-"""`tidings dispatcher`, `gateway` and `webhooks`: one process each, on servers that run already."""
+"""`tidings dispatcher`, `gateway`, `webhooks`, `console`: one each, on servers that run already."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from services.cli.run import starting
 from services.cli.settings import push_rules_of, settings_of, with_servers_in_use
+from services.console import app as console
+from services.console.settings import ConsoleSettings
+from services.console.settings import ServerSettings as ConsoleServerSettings
 from services.dispatcher import app as dispatcher
 from services.dispatcher.remote.settings import MethodServiceSettings
 from services.dispatcher.settings import DispatcherRules, DispatcherSettings
@@ -70,6 +73,21 @@ async def run_webhooks(environ: Mapping[str, str]) -> None:
             settings_of(environ, WebhookSettings),
             settings_of(environ, WebhookPolicySettings),
             settings_of(environ, HttpSettings),
+            vault_of(settings_of(environ, SecretKeySettings)),
+            traces=traces,
+        )
+
+
+async def run_console(environ: Mapping[str, str]) -> None:
+    """Until SIGTERM or SIGINT; raises CouldNotStartError."""
+    environ = await _with_servers(environ)
+    configure_logs(settings_of(environ, LogLineSettings).level)
+    with _traces(environ, "console") as traces:
+        await console.run(
+            settings_of(environ, ConsoleServerSettings),
+            settings_of(environ, ConsoleSettings),
+            settings_of(environ, HttpSettings),
+            settings_of(environ, JwtSettings),
             vault_of(settings_of(environ, SecretKeySettings)),
             traces=traces,
         )

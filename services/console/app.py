@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import msgspec
@@ -24,15 +24,22 @@ from services.console.live_events import LiveEvents
 from services.console.overview import Overviews
 from services.console.overview_routes import OverviewRoutes
 from services.console.security import SecurityHeaders
-from services.console.settings import ConsoleSettings
+from services.console.settings import ConsoleSettings, ServerSettings
 from services.console.static_files import StaticFiles
 from services.console.subscription_routes import SubscriptionRoutes
-from shared.bus.connection import Bus, open_bus
+from shared.bus.connection import Bus, BusUnavailableError, open_bus, watch_buses
+from shared.bus.control import listen_control
 from shared.http.authentication import Authenticator
+from shared.http.health import health_routes
+from shared.http.issuer import JwtSettings, issuer_of
 from shared.http.problem_details import problem
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.lifetime import draining_on_signals
 from shared.runtime.metrics import Metrics
+from shared.runtime.serve import HttpSettings, listen, serve
 from shared.runtime.traces import Traces
+from shared.store.migrate import require_migrations
+from shared.store.pool import open_pool, watch_pool
 from shared.web_push.sealing import Vault
 
 
@@ -74,6 +81,7 @@ class Console:
             waiting_max=settings.viewer_events_max,
         )
         events = EventRoutes(pool, self._entrance, history, self._live, names, clock)
+        self._ask = buses.ask
         self._overviews = Overviews(pool, buses.ask, clock)
         parts = (
             OverviewRoutes(self._overviews),
@@ -103,6 +111,11 @@ class Console:
             Route("/console", SecurityHeaders(Route("/console", _redirect).app)),
             Mount("/console", SecurityHeaders(app)),
         ]
+
+    async def check(self) -> None:
+        """Raises while neither the log nor a gateway can be asked."""
+        if not self._ask.is_connected:
+            raise BusUnavailableError("NATS is away")
 
     async def run(self, draining: asyncio.Event) -> None:
         """Until `draining`, when the streams of events end."""
@@ -183,3 +196,49 @@ async def open_console_buses(nats_url: str) -> AsyncIterator[ConsoleBuses]:
         open_bus(nats_url, name="console live") as live,
     ):
         yield ConsoleBuses(ask, history, live)
+
+
+async def run(
+    server: ServerSettings,
+    settings: ConsoleSettings,
+    http: HttpSettings,
+    jwt: JwtSettings,
+    vault: Vault,
+    *,
+    traces: Traces,
+) -> None:
+    """`tidings console`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
+    draining, stopping = draining_on_signals(), asyncio.Event()
+    clock, metrics = SystemClock(), Metrics()
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(http))
+        pool = await stack.enter_async_context(open_pool(server.postgres_url))
+        await require_migrations(pool)
+        buses = await stack.enter_async_context(open_console_buses(server.nats_url))
+        watch_buses(metrics, [buses.ask, buses.history, buses.live])
+        watch_pool(metrics, pool)
+        authenticator = Authenticator(pool, clock=clock, issuer=issuer_of(jwt, clock))
+        console = Console(
+            ConsoleResources(
+                pool=pool,
+                authenticator=authenticator,
+                vault=vault,
+                buses=buses,
+                clock=clock,
+                metrics=metrics,
+                settings=settings,
+                traces=traces,
+            )
+        )
+        await listen_control(buses.ask, authenticator.receive_control)
+        checks = {"nats": console.check, "postgres": lambda: pool.fetchval("SELECT 1")}
+        app = Starlette(routes=[*console.routes(), *health_routes(checks, draining, metrics)])
+
+        async def run_until_drained() -> None:
+            await console.run(draining)
+            stopping.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_until_drained(), name="console")
+            await serve(app, listener, http, stopping)
+            draining.set()

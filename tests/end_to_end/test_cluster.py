@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
 SEED = int(os.environ.get("TIDINGS_TEST_CHAOS_SEED", random.randrange(1 << 32)))
 WRITES_PER_SECOND = 20
 WEBHOOKS = 20
-KINDS = ("dispatcher", "gateway", "webhooks")
+KINDS = ("dispatcher", "gateway", "webhooks", "console")
 
 
 class ProxiedEventSourceClient(EventSourceChaosClient):

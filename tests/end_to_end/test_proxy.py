@@ -1,5 +1,6 @@
 """What the reverse proxy of compose.yaml does to streams, large bodies and what nobody may see."""
 
+import asyncio
 from collections.abc import Iterator
 
 import httpx
@@ -10,8 +11,9 @@ from shared.store.people import add_user
 from shared.store.pool import open_pool
 from tests.support.chaos import Record
 from tests.support.cluster import Cluster
+from tests.support.console import ConsoleClient, streaming
 from tests.support.dispatcher import JmapClient
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.servers import postgres_server_running
 from tests.support.websocket import WebSocketClient
 from tests.support.websocket_talk import ENABLE, asking
@@ -91,6 +93,33 @@ async def test_the_largest_bodies_pass_and_larger_ones_are_refused_in_the_words_
         json = {"Content-Type": "application/json"}
         answer = await http.post("/jmap/api", content=b" " * (_MAX_SIZE_REQUEST + 1), headers=json)
         assert (answer.status_code, answer.json()["limit"]) == (413, "maxSizeRequest")
+
+
+async def test_operators_reach_either_console_with_one_login(
+    cluster: Cluster, client: JmapClient
+) -> None:
+    """With the rights of the console's own NATS user, over streams that are not held back."""
+    name = "test_operators_reach_either_console_with_one_login"
+    async with open_pool(cluster.postgres.dsn, connections_max=1) as pool:
+        _, token = await issue_token(pool, name, scopes=["operate"])
+    operator = ConsoleClient(cluster.url)
+    async with client.http, operator.http:
+        page = await operator.http.get(f"{cluster.url}/console/")
+        assert page.headers["content-type"].startswith("text/html")
+        assert (await operator.log_in(token)).status_code == 200
+        for _ in range(4):  # by turns
+            assert len((await operator.get("/overview"))["gateways"]) == 2
+        async with streaming(operator, account=client.account_id) as events:
+            await client.add_card(name={"full": "Ada"})
+            async with asyncio.timeout(20 * PATIENCE):
+                kind, told = await anext(events)
+        assert (kind, told["account"]) == ("event", client.account_id)
+        history = await operator.get("/events", account=client.account_id)
+        assert history["events"][0]["cursor"] == told["cursor"]
+        asked = {"event": told["cursor"], "user": name}
+        explained = await operator.post("/explain", asked)
+        assert explained.status_code == 200, explained.text
+    assert not cluster.lines_with("permissions violation")
 
 
 async def test_health_and_metrics_of_the_processes_are_not_for_everybody(

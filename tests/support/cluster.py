@@ -26,7 +26,7 @@ from tests.support.servers import PostgresServer, Server
 
 PROXY_FILES = ROOT / "proxy"
 REPLICAS = {"TIDINGS_LOG_REPLICAS": "3"}
-_KINDS = ("dispatcher", "gateway", "webhooks")
+_KINDS = ("dispatcher", "gateway", "webhooks", "console")
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 
@@ -34,7 +34,9 @@ _POLL_SECONDS = 0.2
 class Proxy(Server):
     """nginx with `proxy/nginx.conf`."""
 
-    def __init__(self, folder: Path, *, dispatchers: list[int], gateways: list[int]) -> None:
+    def __init__(
+        self, folder: Path, *, dispatchers: list[int], gateways: list[int], consoles: list[int]
+    ) -> None:
         program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         assert program is not None, "install nginx: apt-get install --no-install-recommends nginx"
         self.port = free_port()
@@ -46,7 +48,7 @@ class Proxy(Server):
         listen = listen.replace("listen 8080 ", f"listen 127.0.0.1:{self.port} ")
         (configuration / "listen.conf").write_text(listen, encoding="utf-8")
         upstreams = (PROXY_FILES / "upstreams.conf").read_text(encoding="utf-8")
-        for first, ports in ((21, dispatchers), (31, gateways)):
+        for first, ports in ((21, dispatchers), (31, gateways), (51, consoles)):
             for number, port in enumerate(ports):
                 address = f"172.31.253.{first + number}:8080"
                 assert address in upstreams
@@ -103,6 +105,7 @@ class Cluster:
             folder / "proxy",
             dispatchers=[self._ports[f"dispatcher-{number}"] for number in (1, 2)],
             gateways=[self._ports[f"gateway-{number}"] for number in (1, 2)],
+            consoles=[self._ports[f"console-{number}"] for number in (1, 2)],
         )
 
     @property
@@ -227,6 +230,8 @@ class Cluster:
             environment |= REPLICAS | {"TIDINGS_PUBLIC_URL": self.url}
         if kind == "gateway":
             environment |= {"TIDINGS_GATEWAY_DRAIN_SECONDS": "1"}
+        elif kind == "console":
+            environment |= {"TIDINGS_CONSOLE_BEHIND_PROXY": "true"}
         else:
             environment |= {"TIDINGS_WEBHOOK_ALLOW": "127.0.0.0/8"}
         self._running[name] = Process(kind, environment=environment)

@@ -17,7 +17,7 @@ _TEXT = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text(e
 _COMPOSE: dict[str, Any] = yaml.safe_load(_TEXT)
 SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"] == "tidings:latest"]
-KINDS = ("dispatcher", "gateway", "webhooks")
+KINDS = ("dispatcher", "gateway", "webhooks", "console")
 LASTING = [name for name in SERVICES if name not in ("migrate", "admin")]
 
 
@@ -115,7 +115,7 @@ def test_the_migration_runs_first_when_the_servers_are_well() -> None:
 
 def test_the_proxy_asks_the_processes_where_they_are() -> None:
     text = (ROOT / "proxy" / "upstreams.conf").read_text(encoding="utf-8")
-    for kind in ("dispatcher", "gateway"):
+    for kind in ("dispatcher", "gateway", "console"):
         upstream = re.search(rf"upstream {kind}s {{(.*?)}}", text, re.DOTALL)
         assert upstream is not None
         assert re.findall(r"server (\S+):8080 ", upstream[1]) == [
