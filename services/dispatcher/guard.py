@@ -47,7 +47,9 @@ class Guard:
             if request.method == "OPTIONS":
                 return await answer_preflight(request)
             request.state.request_id = secrets.token_hex(8)
-            request.state.trace = self._traces.received(request.headers.get("traceparent"))
+            # Several are none (W3C Trace Context section 3.2), as they are no traceparent together.
+            traceparent = ",".join(request.headers.getlist("traceparent"))
+            request.state.trace = self._traces.received(traceparent)
             request.state.facts = {}  # for the line of the log, by whoever knows them
             begun = self._clock.monotonic()
             with correlated(request_id=request.state.request_id):

@@ -156,6 +156,17 @@ async def test_what_is_no_traceparent_begins_a_trace(
     assert lines(caplog, "request")[-1]["trace_id"] == context.trace_id
 
 
+async def test_several_traceparents_are_none(
+    running: RunningEverything, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, _ = await running.user("eve")
+    headers = [("traceparent", SAMPLED), ("traceparent", SAMPLED)]
+    with caplog.at_level(logging.INFO):
+        await client.http.get("/jmap/session", headers=headers)
+    [line] = lines(caplog, "request")
+    assert line["trace_id"] != TRACE_ID
+
+
 async def test_a_request_over_a_websocket_has_a_trace_of_its_own(
     running: RunningEverything, caplog: pytest.LogCaptureFixture
 ) -> None:
