@@ -1,10 +1,11 @@
-"""What the printed commands need of curl, for a machine that has none: -s -N -k -w -H -d -X URL."""
+"""What printed commands need of curl, for a machine that has none: -s -N -f -k -w -H -d -X URL."""
 
 import ssl
 import sys
 import urllib.error
 import urllib.request
 
+_FAILED = 22  # as curl says it
 _WITH_VALUE = ("-H", "-d", "-w", "-X")
 
 
@@ -27,6 +28,8 @@ def main() -> None:
     try:
         response = urllib.request.urlopen(request, context=context)
     except urllib.error.HTTPError as error:
+        if "-sf" in sys.argv:
+            sys.exit(_FAILED)
         response = error
     with response:
         while chunk := response.read1(65536):
