@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from services.cli.embedded.servers import Servers
 from services.console.app import Console, ConsoleBuses, ConsoleResources, open_console_buses
+from services.console.replay_routes import OpenTarget
 from services.console.settings import ConsoleSettings
 from services.dispatcher.app import Dispatcher, DispatcherResources
 from services.dispatcher.append.api import AppendApi
@@ -56,6 +57,7 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     public_url: str
     vault: Vault
+    open_replay_target: Callable[[asyncpg.Pool], OpenTarget]
     gateway: GatewaySettings = GatewaySettings()
     jwt: JwtSettings = JwtSettings()
     push: PushRules = PushRules()
@@ -234,6 +236,7 @@ def _console(
             buses=opened.console_buses,
             clock=clock,
             metrics=metrics,
+            open_replay_target=settings.open_replay_target(opened.pool),
             settings=settings.console,
             traces=settings.traces,
         )

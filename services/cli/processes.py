@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
+from services.cli.replay_to_subscription import replay_targets
 from services.cli.run import starting
 from services.cli.settings import push_rules_of, settings_of, with_servers_in_use
 from services.console import app as console
@@ -89,6 +90,7 @@ async def run_console(environ: Mapping[str, str]) -> None:
             settings_of(environ, HttpSettings),
             settings_of(environ, JwtSettings),
             vault_of(settings_of(environ, SecretKeySettings)),
+            open_replay_target=replay_targets(environ),
             traces=traces,
         )
 

@@ -1,7 +1,6 @@
 """`tidings replay`: what the log says, sent again (docs/adr/0014)."""
 
 import asyncio
-import math
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Annotated, TypeAlias
@@ -10,7 +9,7 @@ import asyncpg
 import msgspec
 import typer
 
-from services.cli.event_lines import ReaderGoneError
+from services.cli.event_lines import ReaderGoneError, json_line, write_out
 from services.cli.event_range import (
     Account,
     After,
@@ -25,22 +24,23 @@ from services.cli.event_range import (
 from services.cli.on_database import RefusedError, on_database
 from services.cli.replay_listener import PATH, Offer, ReplayListener
 from services.cli.replay_to_subscription import open_subscription_target
-from services.cli.replaying import (
-    Nowhere,
-    ReplayStoppedError,
-    StandardOutput,
-    Target,
-    replay_range,
-    report_from,
-)
 from services.cli.settings import ServerSettings, servers_in_use, settings_of
 from services.webhooks.signing_keys import SigningKeyGoneError
 from shared.bus.connection import BusUnavailableError, open_bus
 from shared.bus.jetstream import JetStream
 from shared.log.cursor import Cursor
 from shared.log.history import open_history, read_log_end
+from shared.operate.event_lines import EventLine
 from shared.operate.event_range import EventRange, RangeOptions
-from shared.operate.pace import Pace
+from shared.operate.pace import Pace, speed_of
+from shared.operate.replaying import (
+    Nowhere,
+    ReplayRefusedError,
+    ReplayStoppedError,
+    Target,
+    replay_range,
+    report_from,
+)
 from shared.runtime.clock import SystemClock
 from shared.runtime.lifetime import CutShortError, cut_short_by, draining_on_signals
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
@@ -66,8 +66,6 @@ DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Only say wha
 Really: TypeAlias = Annotated[
     bool, typer.Option("--really", help="Also to an endpoint of somebody else.")
 ]
-
-_SPEED_MAX = 1_000_000.0
 
 
 class _How(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,16 +178,18 @@ async def _target(
 ) -> Target:
     if how.subscription is None:
         return Nowhere() if how.is_dry else StandardOutput()
-    return await stack.enter_async_context(
-        open_subscription_target(
-            pool,
-            environ,
-            how.subscription,
-            SystemClock(),
-            is_dry=how.is_dry,
-            may_leave=how.may_leave,
-        )
+    target = open_subscription_target(
+        pool,
+        environ,
+        how.subscription,
+        is_dry=how.is_dry,
+        may_leave=how.may_leave,
+        tell=lambda line: write_out(json_line(line)),
     )
+    try:
+        return await stack.enter_async_context(target)
+    except ReplayRefusedError as error:
+        raise RefusedError(f"{error}.") from error
 
 
 async def _listen(
@@ -227,14 +227,14 @@ async def _range_now(
 
 def _speed(text: str) -> float | None:
     """Raises RefusedError."""
-    if text == "full":
-        return None
-    if text == "original":
-        return 1.0
     try:
-        speed = float(text)
-    except ValueError:
-        speed = math.nan
-    if not 0 < speed <= _SPEED_MAX:
-        raise RefusedError(f"--speed {text!r} is none of full, original and a number above 0.")
-    return speed
+        return speed_of(text)
+    except ValueError as error:
+        raise RefusedError(f"--speed {text!r} is {error}.") from error
+
+
+class StandardOutput:
+    async def send(self, line: EventLine) -> str | None:
+        """Raises ReaderGoneError."""
+        write_out(json_line(line))
+        return None

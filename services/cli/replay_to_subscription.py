@@ -4,17 +4,16 @@ Each POST says that it is a replay (`Tidings-Replay: 1`). The lane's cursor is n
 endpoint's 404 ends nothing: a replay changes only the list of its own attempts.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
 import msgspec
 
 from services.cli.embedded.data_directory import DataDirectory
-from services.cli.event_lines import json_line, write_out
-from services.cli.on_database import RefusedError
-from services.cli.replaying import ReplayStoppedError
 from services.cli.settings import WEBHOOK_PREFIX, ServerSettings, settings_of, with_servers_in_use
+from services.console.replay_routes import OpenTarget
 from services.webhooks.answers import Answer, Outcome
 from services.webhooks.app import open_client
 from services.webhooks.sender import OpenedRecipient, Outgoing, Sender
@@ -22,7 +21,8 @@ from services.webhooks.settings import WebhookSettings
 from services.webhooks.signing_keys import SigningKeys
 from shared.jmap.state_change import encode_state_change, parts_of
 from shared.operate.event_lines import EventLine
-from shared.runtime.clock import Clock
+from shared.operate.replaying import ReplayRefusedError, ReplayStoppedError
+from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.metrics import Metrics
 from shared.runtime.secret_key import SecretKeySettings, vault_of
 from shared.runtime.settings import PREFIX
@@ -57,7 +57,7 @@ class SentLine(msgspec.Struct, frozen=True, kw_only=True):
 class SubscriptionTarget:
     """Made by `open_subscription_target`. Permissions are looked up for each event."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands on
         self,
         pool: asyncpg.Pool,
         subscription_id: str,
@@ -66,6 +66,7 @@ class SubscriptionTarget:
         *,
         octets_max: int,
         is_dry: bool,
+        tell: Callable[[SentLine], None],
     ) -> None:
         self._pool = pool
         self._id = subscription_id
@@ -73,6 +74,7 @@ class SubscriptionTarget:
         self._clock = clock
         self._octets_max = octets_max
         self._is_dry = is_dry
+        self._tell = tell
         self._number: int | None = None
 
     async def send(self, line: EventLine) -> str | None:
@@ -108,7 +110,7 @@ class SubscriptionTarget:
             attempt = opened.attempt(0, "replay", answer, at=at, cursor=line.sequence)
             place = place_of_replay(await self._next_number())
             await write_attempts(self._pool, [msgspec.structs.replace(attempt, place=place)])
-            _tell(line, answer)
+            self._tell(_sent_line(line, answer))
             if answer.outcome is not Outcome.ACCEPTED:
                 status = "" if answer.status is None else f", status {answer.status}"
                 raise ReplayStoppedError(f"the endpoint did not take it: {answer.outcome}{status}")
@@ -121,8 +123,8 @@ class SubscriptionTarget:
         return self._number
 
 
-def _tell(line: EventLine, answer: Answer) -> None:
-    sent = SentLine(
+def _sent_line(line: EventLine, answer: Answer) -> SentLine:
+    return SentLine(
         cursor=line.cursor,
         sequence=line.sequence,
         account=line.account,
@@ -130,7 +132,11 @@ def _tell(line: EventLine, answer: Answer) -> None:
         status=answer.status,
         milliseconds=answer.milliseconds,
     )
-    write_out(json_line(sent))
+
+
+def tell_nobody(line: SentLine) -> None:
+    """For who is told of the whole."""
+    del line
 
 
 @asynccontextmanager
@@ -138,16 +144,16 @@ async def open_subscription_target(
     pool: asyncpg.Pool,
     environ: Mapping[str, str],
     subscription_id: str,
-    clock: Clock,
     *,
     is_dry: bool,
     may_leave: bool,
+    tell: Callable[[SentLine], None] = tell_nobody,
 ) -> AsyncIterator[SubscriptionTarget]:
     """`may_leave`: also an endpoint that TIDINGS_WEBHOOK_ALLOW does not name, so of somebody else.
 
-    Raises RefusedError, UnknownSubscriptionError.
+    Raises ReplayRefusedError, UnknownSubscriptionError, SettingsError.
     """
-    environ = _with_loopback_of_up(environ)
+    environ, clock = _with_loopback_of_up(environ), SystemClock()
     settings = settings_of(environ, WebhookSettings)
     policy = settings_of(environ, WebhookPolicySettings)
     vault = vault_of(settings_of(with_servers_in_use(environ), SecretKeySettings))
@@ -163,7 +169,7 @@ async def open_subscription_target(
         opened = await _opened(pool, sender, subscription_id)
         endpoint = read_endpoint(opened.endpoint.url)
         if not may_leave and not is_dry and not policy.exemptions.has_host(endpoint.host):
-            raise RefusedError(
+            raise ReplayRefusedError(
                 f"{endpoint.origin} is not ours: old states would reach somebody else. "
                 "Look with --dry-run, and send with --really"
             )
@@ -174,7 +180,17 @@ async def open_subscription_target(
             clock,
             octets_max=settings.message_octets_max,
             is_dry=is_dry,
+            tell=tell,
         )
+
+
+def replay_targets(environ: Mapping[str, str]) -> Callable[[asyncpg.Pool], OpenTarget]:
+    """What the console, which knows no deliverer, sends by."""
+
+    def opening(pool: asyncpg.Pool) -> OpenTarget:
+        return functools.partial(open_subscription_target, pool, environ)
+
+    return opening
 
 
 async def _opened(pool: asyncpg.Pool, sender: Sender, subscription_id: str) -> OpenedRecipient:
@@ -182,12 +198,12 @@ async def _opened(pool: asyncpg.Pool, sender: Sender, subscription_id: str) -> O
     if found is None:
         raise UnknownSubscriptionError(subscription_id)
     if found.why_not is not None:
-        raise RefusedError(f"nothing may be sent to {subscription_id}: {found.why_not}.")
+        raise ReplayRefusedError(f"nothing may be sent to {subscription_id}: {found.why_not}")
     try:
         return sender.open(found.recipient)
     except UnsealError as error:
-        raise RefusedError(
-            "its URL is sealed under another TIDINGS_SECRET_KEY: set the one of the deployment."
+        raise ReplayRefusedError(
+            "its URL is sealed under another TIDINGS_SECRET_KEY: set the one of the deployment"
         ) from error
 
 

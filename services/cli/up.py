@@ -18,6 +18,7 @@ from services.cli.embedded.data_directory import (
 )
 from services.cli.embedded.servers import Servers, embedded_servers
 from services.cli.everything import Everything, EverythingSettings, open_everything
+from services.cli.replay_to_subscription import replay_targets
 from services.cli.run import starting
 from services.cli.settings import (
     WEBHOOK_PREFIX,
@@ -102,6 +103,7 @@ def _everything_settings(
         webhooks=settings_of(environ, WebhookSettings),
         method_services=settings_of(environ, MethodServiceSettings),
         log=settings_of(environ, LogSettings),
+        open_replay_target=replay_targets(environ),
         console=settings_of(environ, ConsoleSettings),
         traces=traces,
     )

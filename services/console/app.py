@@ -1,7 +1,7 @@
 """The console put together: its resources, its routes, its loops (docs/adr/0019)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
@@ -23,6 +23,7 @@ from services.console.explain_routes import ExplainRoutes
 from services.console.live_events import LiveEvents
 from services.console.overview import Overviews
 from services.console.overview_routes import OverviewRoutes
+from services.console.replay_routes import OpenTarget, ReplayRoutes
 from services.console.security import SecurityHeaders
 from services.console.settings import ConsoleSettings, ServerSettings
 from services.console.static_files import StaticFiles
@@ -60,6 +61,7 @@ class ConsoleResources(msgspec.Struct, frozen=True, kw_only=True):
     buses: ConsoleBuses
     clock: Clock
     metrics: Metrics
+    open_replay_target: OpenTarget
     settings: ConsoleSettings = ConsoleSettings()
     traces: Traces = Traces()
 
@@ -73,7 +75,7 @@ class Console:
         self._files = StaticFiles()
         self._entrance = Entrance(resources.authenticator, resources.vault, clock, settings)
         names = AccountNames(pool, clock)
-        history = EventHistory(buses.history)
+        self._history = history = EventHistory(buses.history)
         self._live = LiveEvents(
             buses.live,
             names,
@@ -91,9 +93,18 @@ class Console:
             ConnectionRoutes(pool, buses.ask),
             ExplainRoutes(pool, buses.ask, resources.vault, clock),
         )
+        self._replays = ReplayRoutes(
+            pool,
+            buses.history,
+            self._entrance,
+            clock,
+            resources.open_replay_target,
+            replays_max=settings.replays_max,
+        )
         self.endpoints = (
             *self._session_endpoints(),
             *(endpoint for part in parts for endpoint in part.endpoints()),
+            *self._replays.endpoints(),
             self._document(),
         )
         self._api = Endpoints(self._entrance, clock, resources.metrics, resources.traces)
@@ -126,6 +137,7 @@ class Console:
             ]
             await draining.wait()
             self._live.close()
+            self._replays.close()
             for loop in loops:
                 loop.cancel()
 
@@ -205,6 +217,7 @@ async def run(
     jwt: JwtSettings,
     vault: Vault,
     *,
+    open_replay_target: Callable[[asyncpg.Pool], OpenTarget],
     traces: Traces,
 ) -> None:
     """`tidings console`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
@@ -226,6 +239,7 @@ async def run(
                 buses=buses,
                 clock=clock,
                 metrics=metrics,
+                open_replay_target=open_replay_target(pool),
                 settings=settings,
                 traces=traces,
             )

@@ -1,6 +1,5 @@
 """The history of the log, and events as they come."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
@@ -9,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from services.console.account_names import AccountNames
+from services.console.credential_watch import LOOK_SECONDS, CredentialWatch
 from services.console.endpoints import Endpoint, Parameter
 from services.console.entrance import Entrance, Operator, json_answer
 from services.console.event_history import EventHistory
@@ -36,9 +36,7 @@ from shared.store.pool import POSTGRES_ERRORS
 LIMIT = 100
 LIMIT_MAX = 500
 _MISSED_MAX = 1_000  # of a viewer that comes back; older ones are dropped and counted
-_LOOK_SECONDS = 2.0  # at the credential again
 _HEARTBEAT_SECONDS = 15.0
-_UNAVAILABLE_SECONDS_MAX = 30.0  # for which nobody can say whether the credential holds
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _FILTERS = (
@@ -185,10 +183,10 @@ class EventRoutes:
     async def _live_pieces(
         self, viewer: Viewer, operator: Operator, place: LogEnd
     ) -> AsyncIterator[bytes]:
-        watch = _Watch(self._entrance, operator, self._clock)
+        watch = CredentialWatch(self._entrance, operator, self._clock)
         was_live, heard_at = True, self._clock.monotonic()
         while not viewer.is_closed:
-            waiting, dropped = await viewer.take(_LOOK_SECONDS)
+            waiting, dropped = await viewer.take(LOOK_SECONDS)
             pieces = [message for sequence, message in waiting if sequence > place.sequence]
             if dropped:
                 pieces.append(_dropped(dropped))
@@ -211,29 +209,6 @@ class _Asked(msgspec.Struct, frozen=True):
     wanted: EventFilter
     account_id: str | None
     last_seen: Cursor | None
-
-
-class _Watch:
-    """Whether the credential of a stream still holds, looked at now and then."""
-
-    def __init__(self, entrance: Entrance, operator: Operator, clock: Clock) -> None:
-        self._entrance = entrance
-        self._operator = operator
-        self._clock = clock
-        self._known_at = self._looked_at = clock.monotonic()
-
-    async def is_good(self) -> bool:
-        now = self._clock.monotonic()
-        if now < self._looked_at + _LOOK_SECONDS:
-            return True
-        self._looked_at = now
-        try:
-            async with asyncio.timeout(_LOOK_SECONDS):
-                is_good = await self._entrance.is_still_in(self._operator)
-        except POSTGRES_ERRORS:
-            return now < self._known_at + _UNAVAILABLE_SECONDS_MAX
-        self._known_at = now
-        return is_good
 
 
 def _ended(reason: str) -> bytes:

@@ -1,6 +1,25 @@
 """When a replayed event is due: at the speed at which it happened, faster, or at once; no I/O."""
 
+import math
 from datetime import datetime
+
+_SPEED_MAX = 1_000_000.0
+
+
+def speed_of(text: str) -> float | None:
+    """Of full (None), original (1), or a number. Raises ValueError, which says what it can be."""
+    if text in _NAMED:
+        return _NAMED[text]
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed <= _SPEED_MAX:
+        raise ValueError("none of full, original and a number above 0")
+    return speed
+
+
+_NAMED = {"full": None, "original": 1.0}
 
 
 class Pace:

@@ -9,6 +9,7 @@ import msgspec
 
 from services.cli.embedded.servers import Servers
 from services.cli.everything import Everything, EverythingSettings, open_everything
+from services.cli.replay_to_subscription import replay_targets
 from services.console.settings import ConsoleSettings
 from services.dispatcher.remote.settings import MethodServiceSettings
 from services.dispatcher.settings import PushRules
@@ -84,6 +85,14 @@ async def everything_running(  # noqa: PLR0913 - settings that some test needs
             EverythingSettings(
                 public_url=url,
                 vault=Vault(SECRET_KEY),
+                open_replay_target=replay_targets(
+                    {
+                        "TIDINGS_NATS_URL": nats_url,
+                        "TIDINGS_POSTGRES_URL": dsn,
+                        "TIDINGS_SECRET_KEY": SECRET_KEY,
+                        "TIDINGS_WEBHOOK_ALLOW": "127.0.0.0/8",
+                    }
+                ),
                 gateway=settings or GatewaySettings(drain_seconds=0),
                 jwt=jwt or JwtSettings(),
                 push=push,

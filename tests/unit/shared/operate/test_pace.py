@@ -1,4 +1,6 @@
-from shared.operate.pace import Pace
+import pytest
+
+from shared.operate.pace import Pace, speed_of
 
 FIRST = "2026-01-01T00:00:00.000Z"
 LATER = "2026-01-01T00:00:20.000Z"
@@ -35,3 +37,14 @@ def test_full_speed_never_waits() -> None:
 
 def test_an_event_that_could_not_be_read_has_no_time_and_is_due_at_once() -> None:
     assert Pace(1).seconds_to_wait("", 0.0) == 0
+
+
+@pytest.mark.parametrize(("text", "speed"), [("full", None), ("original", 1.0), ("10", 10.0)])
+def test_a_speed_is_a_word_or_a_number(text: str, speed: float | None) -> None:
+    assert speed_of(text) == speed
+
+
+@pytest.mark.parametrize("text", ["", "fast", "0", "-1", "nan", "inf", "1e7"])
+def test_any_other_speed_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="none of full, original"):
+        speed_of(text)

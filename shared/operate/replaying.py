@@ -6,7 +6,6 @@ from typing import Protocol
 
 import msgspec
 
-from services.cli.event_lines import json_line, write_out
 from shared.log.cursor import Cursor, encode_cursor
 from shared.log.event import StoredEvent
 from shared.log.history import History
@@ -23,6 +22,10 @@ class Target(Protocol):
 
 class ReplayStoppedError(Exception):
     """The event was not taken, so nothing more is sent; says why."""
+
+
+class ReplayRefusedError(Exception):
+    """Nothing may be sent there; says why."""
 
 
 class Report(msgspec.Struct):
@@ -44,13 +47,6 @@ class Nowhere:
     """For a dry run."""
 
     async def send(self, line: EventLine) -> str | None:  # noqa: ARG002 - as others
-        return None
-
-
-class StandardOutput:
-    async def send(self, line: EventLine) -> str | None:
-        """Raises ReaderGoneError."""
-        write_out(json_line(line))
         return None
 
 

@@ -1,0 +1,237 @@
+"""A part of the log, sent again to a push subscription (docs/adr/0014).
+
+The answer is a line of JSON now and then, while it goes on: it ends when whoever asked goes away,
+or may no longer ask.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Protocol
+
+import asyncpg
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from services.console.credential_watch import CredentialWatch
+from services.console.endpoints import Endpoint, audit
+from services.console.entrance import Entrance, Operator, read_json
+from services.console.event_history import EventHistory
+from services.console.query import plain
+from services.console.refusals import RETRY_SECONDS, Refusal
+from shared.bus.connection import Bus, BusUnavailableError
+from shared.bus.jetstream import JetStreamError
+from shared.log.history import open_history
+from shared.operate.event_range import EventRange, RangeOptions, event_range
+from shared.operate.pace import Pace, speed_of
+from shared.operate.replaying import (
+    ReplayRefusedError,
+    ReplayStoppedError,
+    Report,
+    Target,
+    replay_range,
+    report_from,
+)
+from shared.runtime.clock import Clock
+from shared.store.lane_admin import UnknownSubscriptionError
+from shared.store.pool import POSTGRES_ERRORS
+
+_LINE_SECONDS = 0.25
+_EMPTY_LINE_SECONDS = 10.0  # so that who has gone is noticed
+_TYPES_MAX = 50
+
+Text = Annotated[str, Meta(max_length=300)]
+
+
+class OpenTarget(Protocol):
+    """What posts to endpoints is the deliverer's: the composition root brings it."""
+
+    def __call__(
+        self, subscription_id: str, *, is_dry: bool, may_leave: bool
+    ) -> AbstractAsyncContextManager[Target]:
+        """Raises ReplayRefusedError, UnknownSubscriptionError."""
+        ...
+
+
+class Replay(msgspec.Struct, frozen=True, rename="camel"):
+    """What to send again, to which subscription; `really`: also to an endpoint of somebody else.
+
+    `speed` is full, original, or a number: 10 is ten times as fast as it happened.
+    """
+
+    subscription: Text
+    account: Text | None = None
+    types: Annotated[list[Text], Meta(max_length=_TYPES_MAX)] | None = None
+    since: Text | None = None
+    until: Text | None = None
+    after: Text | None = None
+    before: Text | None = None
+    speed: Text = "full"
+    dry_run: bool = False
+    really: bool = False
+
+
+class ReplayLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The last one has `done` or `error`; everything up to `cursor` was dealt with."""
+
+    sent: int
+    cursor: str
+    left_out: dict[str, int] = {}
+    done: bool = False
+    error: str | None = None
+
+
+class ReplayRoutes:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        bus: Bus,
+        entrance: Entrance,
+        clock: Clock,
+        open_target: OpenTarget,
+        *,
+        replays_max: int,
+    ) -> None:
+        self._pool = pool
+        self._bus = bus
+        self._history = EventHistory(bus)
+        self._entrance = entrance
+        self._clock = clock
+        self._open_target = open_target
+        self._replays_max = replays_max
+        self._replaying = set[str]()  # ids of users
+        self._draining = asyncio.Event()
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        return (
+            Endpoint(
+                method="POST",
+                path="/replays",
+                name="replay",
+                meaning="Send a part of the log again: a line of JSON now and then, the last one "
+                "with `done` or `error`. One at a time for each operator; it ends with the asker.",
+                answer=self._replay,
+                body=Replay,
+                result=ReplayLine,
+                result_type="application/x-ndjson",
+            ),
+        )
+
+    def close(self) -> None:
+        """The process ends: so do the replays."""
+        self._draining.set()
+
+    async def _replay(self, request: Request, operator: Operator) -> Response:
+        asked = await read_json(request, Replay)
+        pace = _pace(asked)
+        if self._why_not(operator) is not None:
+            raise Refusal(409, "A replay of yours goes on: wait for its end, or end it.")
+        if len(self._replaying) >= self._replays_max:
+            raise Refusal(503, "Too many replays at once.", {"Retry-After": RETRY_SECONDS})
+        span = await self._history.span()
+        wanted = await event_range(self._pool, _options(asked), span.end, self._clock.now())
+        report = report_from(span.end.epoch, wanted)
+        lines = self._lines(operator, asked, wanted, pace, report)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(lines, headers=headers, media_type="application/x-ndjson")
+
+    def _why_not(self, operator: Operator) -> str | None:
+        is_busy = operator.credential.user_id in self._replaying
+        return "another replay of yours goes on" if is_busy else None
+
+    async def _lines(
+        self, operator: Operator, asked: Replay, wanted: EventRange, pace: Pace, report: Report
+    ) -> AsyncIterator[bytes]:
+        """Also the audit: what was begun, and how it ended."""
+        if (busy := self._why_not(operator)) is not None:
+            yield _line(report, error=busy)
+            return
+        action = "replay, dry" if asked.dry_run else "replay"
+        audit(operator, action, asked.subscription, f"begun behind {report.cursor}")
+        self._replaying.add(operator.credential.user_id)
+        error: str | None = "whoever asked has gone"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(self._run(asked, wanted, pace, report), name="replay")
+                yield _line(report)
+                async for line in self._progress(running, operator, report):
+                    yield line
+                error = running.result() if running.done() else "ended before its end"
+                running.cancel()
+            yield _line(report, error=error, done=error is None)
+        finally:
+            self._replaying.discard(operator.credential.user_id)
+            outcome = f"sent {report.sent}, up to {report.cursor}"
+            audit(operator, action, asked.subscription, f"{outcome}: {error or 'done'}")
+
+    async def _progress(
+        self, running: asyncio.Task[str | None], operator: Operator, report: Report
+    ) -> AsyncIterator[bytes]:
+        """Until it has ended, or must."""
+        watch = CredentialWatch(self._entrance, operator, self._clock)
+        told, told_at = report.cursor, self._clock.monotonic()
+        while not running.done() and not self._draining.is_set() and await watch.is_good():
+            await asyncio.wait({running}, timeout=_LINE_SECONDS)
+            now = self._clock.monotonic()
+            if told != report.cursor or now > told_at + _EMPTY_LINE_SECONDS:
+                told, told_at = report.cursor, now
+                yield _line(report)
+
+    async def _run(
+        self, asked: Replay, wanted: EventRange, pace: Pace, report: Report
+    ) -> str | None:
+        """Why it ended before its end."""
+        try:
+            async with (
+                self._open_target(
+                    asked.subscription, is_dry=asked.dry_run, may_leave=asked.really
+                ) as target,
+                open_history(
+                    self._bus,
+                    wanted.place,
+                    is_endless=False,
+                    wants=wanted.filter.body_test(),
+                ) as history,
+            ):
+                await replay_range(history, wanted, pace, target, report, self._clock)
+        except (ReplayStoppedError, ReplayRefusedError, UnknownSubscriptionError) as error:
+            return str(error)
+        except (BusUnavailableError, JetStreamError, *POSTGRES_ERRORS) as error:
+            return f"NATS or the database does not answer: {type(error).__name__}"
+        return None
+
+
+def _options(asked: Replay) -> RangeOptions:
+    for name in ("subscription", "account", "since", "until", "after", "before", "speed"):
+        plain(name, getattr(asked, name) or "")
+    for name in asked.types or ():
+        plain("types", name)
+    return RangeOptions(
+        account=asked.account or None,
+        types=asked.types or None,
+        since=asked.since or None,
+        until=asked.until or None,
+        after=asked.after or None,
+        before=asked.before or None,
+    )
+
+
+def _pace(asked: Replay) -> Pace:
+    try:
+        speed = speed_of(asked.speed)
+    except ValueError as error:
+        raise Refusal(400, f"speed is {error}.") from error
+    return Pace(None if asked.dry_run else speed)
+
+
+def _line(report: Report, *, done: bool = False, error: str | None = None) -> bytes:
+    line = ReplayLine(
+        sent=report.sent,
+        cursor=report.cursor,
+        left_out=dict(report.left_out),
+        done=done,
+        error=error,
+    )
+    return msgspec.json.encode(line) + b"\n"
