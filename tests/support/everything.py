@@ -61,6 +61,15 @@ class RunningEverything(msgspec.Struct, frozen=True):
         await send_control(self.everything.bus, message)
 
 
+def _environment(nats_url: str, dsn: str) -> dict[str, str]:
+    return {
+        "TIDINGS_NATS_URL": nats_url,
+        "TIDINGS_POSTGRES_URL": dsn,
+        "TIDINGS_SECRET_KEY": SECRET_KEY,
+        "TIDINGS_WEBHOOK_ALLOW": "127.0.0.0/8",
+    }
+
+
 @asynccontextmanager
 async def everything_running(  # noqa: PLR0913 - settings that some test needs
     nats_url: str,
@@ -85,14 +94,7 @@ async def everything_running(  # noqa: PLR0913 - settings that some test needs
             EverythingSettings(
                 public_url=url,
                 vault=Vault(SECRET_KEY),
-                open_replay_target=replay_targets(
-                    {
-                        "TIDINGS_NATS_URL": nats_url,
-                        "TIDINGS_POSTGRES_URL": dsn,
-                        "TIDINGS_SECRET_KEY": SECRET_KEY,
-                        "TIDINGS_WEBHOOK_ALLOW": "127.0.0.0/8",
-                    }
-                ),
+                open_replay_target=replay_targets(_environment(nats_url, dsn)),
                 gateway=settings or GatewaySettings(drain_seconds=0),
                 jwt=jwt or JwtSettings(),
                 push=push,
