@@ -210,7 +210,7 @@ async def open_console_buses(nats_url: str) -> AsyncIterator[ConsoleBuses]:
         yield ConsoleBuses(ask, history, live)
 
 
-async def run(
+async def run(  # noqa: PLR0913 - settings of each part
     server: ServerSettings,
     settings: ConsoleSettings,
     http: HttpSettings,

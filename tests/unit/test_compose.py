@@ -131,6 +131,7 @@ def test_every_address_is_taken_once_and_only_who_must_can_reach_the_outside() -
     # Webhooks post; dispatchers resolve the host of a new subscription; the proxy is published.
     assert outside == {
         *("dispatcher-1", "dispatcher-2", "webhooks-1", "webhooks-2", "proxy"),
+        *("console-1", "console-2"),  # replays post, too
     }
 
 
