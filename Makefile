@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: run install check docs format test test-browser test-push-service test-node test-cluster test-prometheus test-all lock
+.PHONY: run install check docs format test test-browser screenshots test-push-service test-node test-cluster test-prometheus test-all lock
 
 run: .venv/.runtime  ## start everything on one machine, on one port
 	$(BIN)/tidings up
@@ -30,6 +30,9 @@ test: .venv/.development  ## everything, with real embedded NATS and PostgreSQL
 
 test-browser: .venv/.development  ## what needs Chromium, see the README
 	$(BIN)/python -m pytest -m browser
+
+screenshots: .venv/.development  ## of the console, into docs/screenshots
+	TIDINGS_TEST_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/end_to_end/test_console.py -k finds
 
 test-push-service: .venv/.development  ## what needs npm, see the README
 	$(BIN)/python -m pytest -m push_service

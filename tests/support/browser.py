@@ -23,6 +23,8 @@ _FLAGS = (
     "--disable-sync",
 )
 _LOADING_MILLISECONDS = 30_000
+# Where `make screenshots` wants pictures; else none is made.
+_PICTURES = os.environ.get("TIDINGS_TEST_SCREENSHOTS")
 
 
 class _PageHandler(BaseHTTPRequestHandler):
@@ -72,3 +74,22 @@ async def page_opened(url: str) -> AsyncIterator[tuple[Page, list[str]]]:
             yield page, complaints
         finally:
             await browser.close()
+
+
+async def pictured(page: Page, name: str) -> None:
+    """For the documents: as it looks now, in light, in dark and on a phone."""
+    if _PICTURES is None:
+        return
+    desktop = page.viewport_size
+    assert desktop is not None
+    for suffix, scheme, size in (
+        ("", "light", desktop),
+        ("-dark", "dark", desktop),
+        ("-phone", "light", {"width": 390, "height": 844}),
+    ):
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await page.set_viewport_size(size)  # type: ignore[arg-type]
+        await page.wait_for_timeout(200)
+        await page.screenshot(path=Path(_PICTURES) / f"{name}{suffix}.png")
+    await page.emulate_media(color_scheme="null")
+    await page.set_viewport_size(desktop)

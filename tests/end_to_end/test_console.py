@@ -1,0 +1,182 @@
+"""The operators' console in Chromium: from the login to why a push did not arrive, and on."""
+
+import itertools
+import re
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.support.axe import axe_installed, grave_findings
+from tests.support.browser import page_opened, pictured
+from tests.support.dispatcher import JmapClient
+from tests.support.eventually import eventually
+from tests.support.processes import Up, tidings
+from tests.support.push_subscriptions import subscribe
+from tests.support.webhook_sink import Behaviour, WebhookSink, webhook_sink
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.browser]
+
+ROUTES = ("overview", "events", "subscriptions", "connections", "explain", "replay")
+PATIENT = 15_000  # milliseconds
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return axe_installed(tmp_path_factory.mktemp("axe"))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    running = Up(tmp_path_factory.mktemp("up") / "data")
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture
+def sink() -> Iterator[WebhookSink]:
+    with webhook_sink() as running:
+        yield running
+
+
+@pytest.fixture
+async def ada(up: Up) -> AsyncIterator[JmapClient]:
+    """Somebody of that name, with a number."""
+    name = f"ada{next(_numbers)}"
+    who = up.command("user", "add", name) | up.command("token", "issue", name)
+    client = JmapClient(up.url, who["token"], who["account"])
+    async with client.http:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def token(up: Up) -> str:
+    return up.command("token", "issue", "demo", "--scope", "operate")["token"]
+
+
+async def log_in(page: Page, token: str) -> None:
+    await page.get_by_label("Token").fill(token)
+    await page.keyboard.press("Enter")
+    await expect(heading(page, "Overview")).to_be_visible(timeout=PATIENT)
+
+
+def heading(page: Page, name: str) -> Locator:
+    return page.get_by_role("heading", level=1, name=re.compile(name))
+
+
+async def go(page: Page, name: str) -> None:
+    await page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+    await expect(heading(page, name)).to_be_focused()
+
+
+async def test_an_operator_finds_out_why_a_webhook_fails_mends_it_and_replays(
+    up: Up, token: str, ada: JmapClient, sink: WebhookSink
+) -> None:
+    subscription = (await subscribe(ada, url=sink.url("/ada"), types=["ContactCard"]))["id"]
+    await eventually(lambda: sink.posts_to("/ada"), what="no PushVerification")
+    async with page_opened(f"{up.url}/console/") as (page, complaints):
+        await log_in(page, token)
+        await go(page, "Events")
+        await expect(page.get_by_text("live", exact=True)).to_be_visible(timeout=PATIENT)
+        sink.behave("/ada", Behaviour(status=500, body=b"out of <b>disk</b>"))
+        await ada.add_card(name={"full": "Grace"})
+        event = page.get_by_role("listitem").filter(has_text="ContactCard/set by ada")
+        await expect(event.first).to_contain_text("ContactCard", timeout=PATIENT)
+        await pictured(page, "events")
+
+        await go(page, "Subscriptions")
+        row = page.get_by_role("row").filter(has_text=subscription)
+        await expect(row).to_contain_text("failing", timeout=PATIENT)
+        await row.get_by_role("link", name=subscription).click()
+        await expect(
+            page.get_by_text(re.compile("failing for .*500 from the endpoint"))
+        ).to_be_visible()
+        await expect(page.get_by_text("out of <b>disk</b>").first).to_be_visible()
+        await pictured(page, "subscription")
+        await explained(page, ada.account_id)
+
+        sink.behave("/ada", Behaviour())
+        told = len(sink.posts_to("/ada"))
+        await page.get_by_role("button", name="Resume").click()
+        await expect(page.get_by_text("told everything")).to_be_visible(timeout=PATIENT)
+        assert len(sink.posts_to("/ada")) > told
+
+        await replay_to(page, subscription, sink)
+        await go(page, "Overview")
+        await expect(page.get_by_role("row").filter(has_text="follows the log")).to_be_visible()
+        await pictured(page, "overview")
+        assert complaints == []
+
+
+async def explained(page: Page, account_id: str) -> None:
+    """From the page of a subscription that fails, and back to it."""
+    await page.get_by_role("link", name="Explain the newest event").click()
+    await expect(heading(page, "Explain")).to_be_visible()
+    await page.get_by_label("Event or account").fill(account_id)
+    await page.get_by_role("button", name="Explain").click()
+    answer = page.locator(".explained")
+    await expect(answer.get_by_text(re.compile("500")).first).to_be_visible(timeout=PATIENT)
+    await pictured(page, "explain")
+    await page.go_back()
+    await expect(heading(page, "Subscription ")).to_be_visible()
+
+
+async def replay_to(page: Page, subscription: str, sink: WebhookSink) -> None:
+    told = len(sink.posts_to("/ada"))
+    await page.get_by_role("link", name="Replay to it").click()
+    await expect(page.get_by_label("Subscription")).to_have_value(subscription)
+    await page.get_by_role("button", name="Count only").click()
+    await expect(page.get_by_text(re.compile("[1-9].* would be sent"))).to_be_visible(
+        timeout=PATIENT
+    )
+    assert len(sink.posts_to("/ada")) == told
+    await page.get_by_role("button", name="Send …").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Send").click()
+    await expect(page.get_by_text(re.compile("[1-9].* sent$"))).to_be_visible(timeout=PATIENT)
+    replayed = sink.posts_to("/ada")[told:]
+    assert replayed
+    assert all(post.headers["tidings-replay"] == "1" for post in replayed)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_view_has_a_serious_barrier(
+    up: Up, token: str, ada: JmapClient, sink: WebhookSink, axe: str, scheme: str
+) -> None:
+    subscription = (await subscribe(ada, url=sink.url("/ada")))["id"]
+    sink.behave("/ada", Behaviour(status=500, body=b"no"))
+    await ada.add_card(name={"full": "Grace"})
+    async with page_opened(f"{up.url}/console/") as (page, complaints):
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert await grave_findings(page, axe) == []
+        await log_in(page, token)
+        for route in (*ROUTES, f"subscriptions/{subscription}", f"accounts/{ada.account_id}"):
+            await page.evaluate("route => { location.hash = '#/' + route }", route)
+            await page.wait_for_load_state("networkidle") if route != "events" else None
+            await expect(page.get_by_role("heading", level=1)).to_be_visible()
+            assert await grave_findings(page, axe) == [], route
+        assert complaints == []
+
+
+async def test_a_revoked_token_ends_the_login_and_says_so(up: Up) -> None:
+    issued = up.command("token", "issue", "demo", "--scope", "operate")
+    async with page_opened(f"{up.url}/console/") as (page, _):
+        await page.get_by_label("Token").fill("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_be_visible(timeout=PATIENT)
+        await log_in(page, issued["token"])
+        assert tidings("token", "revoke", issued["id"], environment=up.environment).returncode == 0
+        await expect(page.get_by_label("Token")).to_be_visible(timeout=2 * PATIENT)
+
+
+async def test_logging_out_leaves_nothing_to_come_back_with(up: Up, token: str) -> None:
+    async with page_opened(f"{up.url}/console/") as (page, _):
+        await log_in(page, token)
+        assert not await page.evaluate("document.cookie")
+        await page.get_by_role("button", name="Log out").click()
+        await expect(page.get_by_label("Token")).to_be_visible(timeout=PATIENT)
+        await page.reload()
+        await expect(page.get_by_label("Token")).to_be_visible(timeout=PATIENT)
+        assert await page.evaluate("Object.values(localStorage).join()") in ("", "null", "system")
