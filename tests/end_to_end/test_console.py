@@ -135,7 +135,9 @@ async def replay_to(page: Page, subscription: str, sink: WebhookSink) -> None:
     assert len(sink.posts_to("/ada")) == told
     await page.get_by_role("button", name="Send …").click()
     await page.get_by_role("dialog").get_by_role("button", name="Send").click()
-    await expect(page.get_by_text(re.compile("[1-9].* sent$"))).to_be_visible(timeout=PATIENT)
+    await expect(page.get_by_text(re.compile(r"[1-9]\d* events? sent$"))).to_be_visible(
+        timeout=PATIENT
+    )
     replayed = sink.posts_to("/ada")[told:]
     assert replayed
     assert all(post.headers["tidings-replay"] == "1" for post in replayed)

@@ -43,7 +43,10 @@ def test_an_installed_wheel_finds_its_declarations_of_nats(tmp_path: Path) -> No
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels))
     _run("-m", "pip", "wheel", *options, str(ROOT), folder=tmp_path)
     [wheel] = wheels.iterdir()
-    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("nats/")]
+    names = zipfile.ZipFile(wheel).namelist()
+    assert not [name for name in names if name.startswith("nats/")]
+    page = [path for path in (ROOT / "services/console/static").rglob("*") if path.is_file()]
+    assert {path.relative_to(ROOT).as_posix() for path in page} <= set(names)
     site = tmp_path / "site"
     _run("-m", "pip", "install", "-q", "--no-deps", "-t", str(site), str(wheel), folder=tmp_path)
     found = _run("-c", _USE, folder=tmp_path, PYTHONPATH=str(site)).split()
