@@ -182,3 +182,106 @@ async def test_logging_out_leaves_nothing_to_come_back_with(up: Up, token: str) 
         await page.reload()
         await expect(page.get_by_label("Token")).to_be_visible(timeout=PATIENT)
         assert await page.evaluate("Object.values(localStorage).join()") in ("", "null", "system")
+
+
+HOSTILE = '<img src=x onerror="window.hostile=1"><script>window.hostile=1</script>\u202egnp.exe'
+
+
+async def test_foreign_text_is_text_wherever_it_is_shown(
+    up: Up, token: str, ada: JmapClient, sink: WebhookSink
+) -> None:
+    subscription = (await subscribe(ada, url=sink.url("/ada"), deviceClientId=HOSTILE))["id"]
+    await eventually(lambda: sink.posts_to("/ada"), what="no PushVerification")
+    sink.behave("/ada", Behaviour(status=500, body=HOSTILE.encode()))
+    await ada.add_card(name={"full": HOSTILE})
+    shown = HOSTILE.partition(" ")[0]
+    async with page_opened(f"{up.url}/console/") as (page, complaints):
+        await log_in(page, token)
+        await page.evaluate("id => { location.hash = '#/subscriptions/' + id }", subscription)
+        await expect(page.get_by_role("cell").filter(has_text=shown).first).to_be_visible(
+            timeout=PATIENT
+        )
+        await expect(page.get_by_role("definition").filter(has_text=shown)).to_be_visible()
+        assert complaints == [], "no script that the policy would have had to stop"
+        for route in (*ROUTES, "accounts", "connections", "nothing"):
+            await page.evaluate(
+                "([route, text]) => { location.hash = `#/${route}/${encodeURIComponent(text)}`"
+                " + `?${new URLSearchParams({event: text, account: text, user: text})}` }",
+                [route, HOSTILE],
+            )
+            await expect(page.get_by_role("heading", level=1)).to_be_visible()
+            await page.wait_for_load_state("networkidle") if route != "events" else None
+        assert await page.evaluate("window.hostile") is None
+        assert await page.locator("img, #main script").count() == 0
+        assert not [one for one in complaints if "Content Security" in one or "uncaught" in one]
+
+
+async def test_no_view_is_wider_than_a_phone(
+    up: Up, token: str, ada: JmapClient, sink: WebhookSink
+) -> None:
+    """WCAG 2.2 1.4.10: 320 pixels, and what others wrote may be long."""
+    subscription = (await subscribe(ada, url=sink.url("/ada"), deviceClientId="d" * 200))["id"]
+    await eventually(lambda: sink.posts_to("/ada"), what="no PushVerification")
+    sink.behave("/ada", Behaviour(status=500, body=b"x" * 200))
+    await ada.add_card(name={"full": "Grace"})
+    async with page_opened(f"{up.url}/console/") as (page, complaints):
+        await page.set_viewport_size({"width": 320, "height": 640})
+        assert await _overflow(page) == 0
+        await log_in(page, token)
+        for route in (*ROUTES, f"subscriptions/{subscription}", f"accounts/{ada.account_id}"):
+            await page.evaluate("route => { location.hash = '#/' + route }", route)
+            await page.wait_for_load_state("networkidle") if route != "events" else None
+            await expect(page.get_by_text("Loading …")).to_have_count(0, timeout=PATIENT)
+            assert await _overflow(page) == 0, route
+        assert complaints == []
+
+
+async def _overflow(page: Page) -> int:
+    """Pixels that must be scrolled for to the side."""
+    pixels: int = await page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return pixels
+
+
+async def test_the_keyboard_is_enough(
+    up: Up, token: str, ada: JmapClient, sink: WebhookSink
+) -> None:
+    subscription = (await subscribe(ada, url=sink.url("/ada")))["id"]
+    async with page_opened(f"{up.url}/console/") as (page, complaints):
+        await tab_to(page, page.get_by_label("Token"))
+        await page.keyboard.type(token)
+        await page.keyboard.press("Enter")
+        await expect(heading(page, "Overview")).to_be_focused(timeout=PATIENT)
+        await tab_to(page, page.get_by_role("link", name="Subscriptions", exact=True))
+        await page.keyboard.press("Enter")
+        await expect(heading(page, "Subscriptions")).to_be_focused()
+        await tab_to(page, page.get_by_role("link", name=subscription))
+        await page.keyboard.press("Enter")
+        await expect(heading(page, "Subscription ")).to_be_focused()
+
+        resynchronise = page.get_by_role("button", name="Resynchronise …")
+        await tab_to(page, resynchronise)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await expect(resynchronise).to_be_focused()
+
+        await tab_to(page, page.get_by_role("button", name="Pause"), key="Shift+Tab")
+        await page.keyboard.press("Space")
+        await expect(page.locator(".verdict")).to_contain_text("paused", timeout=PATIENT)
+        assert complaints == []
+
+
+async def tab_to(page: Page, wanted: Locator, *, key: str = "Tab") -> None:
+    """Where each step shows where it is (WCAG 2.4.7)."""
+    for _ in range(100):
+        await page.keyboard.press(key)
+        focused = page.locator(":focus")
+        if await focused.count():
+            outline = await focused.evaluate("one => getComputedStyle(one).outlineStyle")
+            assert outline != "none", await focused.evaluate("one => one.outerHTML")
+        if await wanted.evaluate_all("all => all.includes(document.activeElement)"):
+            return
+    pytest.fail(f"cannot be reached: {wanted}")

@@ -14,7 +14,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Of which the application is told: the session ended, the server is away, or there again. */
+/** Of which the application is told: the session ended, or the server is away. */
 export const server = new EventTarget();
 const say = (what) => server.dispatchEvent(new Event(what));
 
@@ -83,10 +83,7 @@ async function send(method, url, body, signal, patience = PATIENCE_MS) {
     say("away");
     throw new ApiError(0, "The server does not answer", "It is tried again by itself.");
   }
-  if (answer.ok) {
-    say("there");
-    return answer;
-  }
+  if (answer.ok) return answer;
   throw await refusal(answer, url);
 }
 

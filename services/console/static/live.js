@@ -7,8 +7,9 @@ const AGAIN_MS_MAX = 15_000;
 const MISSED_MAX = 100;
 
 /**
- * Calls `on.event(event)` for each, `on.dropped(count)` where the server had to leave some out,
- * and `on.state(word)`: connecting, live, reconnecting. Ends with `signal`.
+ * Calls `on.event(event)` for each, `on.dropped(count)` where the server had to leave some out
+ * (null: it cannot say how many), and `on.state(word)`: connecting, live, waiting (the server
+ * cannot read the log now), reconnecting. Ends with `signal`.
  */
 export function followEvents(filter, signal, on) {
   let source = null;
@@ -22,7 +23,8 @@ export function followEvents(filter, signal, on) {
       on.state("live");
     });
     source.addEventListener("event", (message) => on.event(JSON.parse(message.data)));
-    source.addEventListener("dropped", (message) => on.dropped(message.data));
+    source.addEventListener("dropped", (message) => on.dropped(JSON.parse(message.data).count));
+    source.addEventListener("live", (message) => on.state(JSON.parse(message.data).live ? "live" : "waiting"));
     source.addEventListener("error", () => {
       on.state("reconnecting");
       if (source.readyState !== EventSource.CLOSED) return;
@@ -47,7 +49,7 @@ export function followEvents(filter, signal, on) {
   open();
 }
 
-/** Newest first, those behind `cursor` too, where one is given. */
-export function newestEvents(filter, signal, cursor = undefined) {
-  return get("events", { ...filter, after: cursor, limit: MISSED_MAX }, signal);
+/** Newest first. */
+export function newestEvents(filter, signal) {
+  return get("events", { ...filter, limit: MISSED_MAX }, signal);
 }

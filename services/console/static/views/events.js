@@ -16,6 +16,7 @@ const FILTERS = [
 const STATES = {
   connecting: ["none", "connecting"],
   live: ["good", "live"],
+  waiting: ["bad", "waiting for NATS"],
   reconnecting: ["bad", "reconnecting"],
   paused: ["held", "paused"],
 };
@@ -70,7 +71,7 @@ class LiveList {
     this.signal.addEventListener("abort", () => clearInterval(said));
     followEvents(this.filter, this.signal, {
       event: (event) => this.take(event),
-      dropped: (data) => this.tellDropped(data),
+      dropped: (count) => this.tellDropped(count),
       state: (word) => this.connected(word),
     });
   }
@@ -136,13 +137,7 @@ class LiveList {
     replace(this.status, state(kind, word + count));
   }
 
-  tellDropped(data) {
-    let count = null;
-    try {
-      count = JSON.parse(data).dropped ?? JSON.parse(data).count ?? null;
-    } catch {
-      // Some, then.
-    }
+  tellDropped(count) {
     replace(this.note, h("p", { class: "notice", role: "status" },
       `${count ?? "Some"} events came faster than they could be shown and are left out here; the log has them.`));
   }

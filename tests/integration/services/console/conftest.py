@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,11 @@ from shared.log.subjects import STREAM
 from shared.store.credentials import issue_token
 from tests.support.console import ConsoleClient
 from tests.support.dispatcher import JmapClient
+from tests.support.eventually import eventually
 from tests.support.everything import RunningEverything, everything_running
+from tests.support.push_subscriptions import endpoint_of, subscribe, update
 from tests.support.servers import Databases
+from tests.support.webhook_sink import WebhookSink, webhook_sink
 
 _numbers = itertools.count(1)
 
@@ -54,11 +58,17 @@ def database(databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def running(nats_url: str, database: str) -> AsyncIterator[RunningEverything]:
+def settings() -> ConsoleSettings:
+    return ConsoleSettings(behind_proxy=True)
+
+
+@pytest.fixture(scope="module")
+async def running(
+    nats_url: str, database: str, settings: ConsoleSettings
+) -> AsyncIterator[RunningEverything]:
     async with open_bus(nats_url, name="clean") as bus:
         await JetStream(bus).delete_stream(STREAM)
-    console = ConsoleSettings(behind_proxy=True)
-    async with everything_running(nats_url, database, console=console) as running:
+    async with everything_running(nats_url, database, console=settings) as running:
         yield running
 
 
@@ -73,3 +83,40 @@ async def operated(running: RunningEverything) -> AsyncIterator[Operated]:
     yield operated
     for client in operated.clients:
         await client.http.aclose()
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[WebhookSink]:
+    with webhook_sink() as sink:
+        yield sink
+
+
+@pytest.fixture
+async def subscription(operated: Operated, sink: WebhookSink) -> str:
+    """Verified."""
+    subscription_id = str((await subscribe(operated.jmap, url=sink.url("/a")))["id"])
+    endpoint = await endpoint_of(operated.running.everything.pool, subscription_id)
+    await update(operated.jmap, subscription_id, verificationCode=endpoint.code)
+    return subscription_id
+
+
+@pytest.fixture
+async def two_cards(operated: Operated) -> None:
+    """In the log are three events of the user, two of them of cards."""
+    for name in ("x", "y"):
+        await operated.jmap.add_card(name={"full": name})
+
+    async def are_there() -> bool:
+        found = await operated.script.get("/events", account=operated.account)
+        return len(found["events"]) == 3
+
+    await eventually(are_there)
+
+
+@pytest.fixture
+def slow_replay(operated: Operated, subscription: str, two_cards: None) -> dict[str, Any]:
+    """Waits for minutes between the first card and the second."""
+    del two_cards
+    types = ["ContactCard"]
+    about = {"subscription": subscription, "account": operated.name, "types": types}
+    return {**about, "speed": "0.00001"}

@@ -1,7 +1,7 @@
 """Accounts, subscriptions, connections, the overview, explanations: looked at and acted upon."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,26 +10,10 @@ from jsonschema_rs import validator_for
 from tests.integration.services.console.conftest import Operated
 from tests.support.console import OWN_HEADER
 from tests.support.eventually import eventually
-from tests.support.push_subscriptions import endpoint_of, subscribe, update
-from tests.support.webhook_sink import WebhookSink, webhook_sink
+from tests.support.webhook_sink import WebhookSink
 from tests.support.wire import EventSourceClient
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def sink() -> Iterator[WebhookSink]:
-    with webhook_sink() as sink:
-        yield sink
-
-
-@pytest.fixture
-async def subscription(operated: Operated, sink: WebhookSink) -> str:
-    """Verified."""
-    subscription_id = str((await subscribe(operated.jmap, url=sink.url("/a")))["id"])
-    endpoint = await endpoint_of(operated.running.everything.pool, subscription_id)
-    await update(operated.jmap, subscription_id, verificationCode=endpoint.code)
-    return subscription_id
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,40 +10,9 @@ from shared.store.credentials import revoke_token
 from tests.integration.services.console.conftest import Operated
 from tests.support.console import OWN_HEADER
 from tests.support.eventually import PATIENCE, eventually
-from tests.support.push_subscriptions import endpoint_of, subscribe, update
-from tests.support.webhook_sink import WebhookSink, webhook_sink
+from tests.support.webhook_sink import WebhookSink
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def sink() -> Iterator[WebhookSink]:
-    with webhook_sink() as sink:
-        yield sink
-
-
-@pytest.fixture
-async def subscription(operated: Operated, sink: WebhookSink) -> str:
-    """Verified, and in the log are three events of its user, two of them of cards."""
-    subscription_id = str((await subscribe(operated.jmap, url=sink.url("/a")))["id"])
-    endpoint = await endpoint_of(operated.running.everything.pool, subscription_id)
-    await update(operated.jmap, subscription_id, verificationCode=endpoint.code)
-    for name in ("x", "y"):
-        await operated.jmap.add_card(name={"full": name})
-
-    async def are_there() -> bool:
-        found = await operated.script.get("/events", account=operated.account)
-        return len(found["events"]) == 3
-
-    await eventually(are_there)
-    return subscription_id
-
-
-def _slow(operated: Operated, subscription: str) -> dict[str, Any]:
-    """Waits for minutes between the first card and the second."""
-    types = ["ContactCard"]
-    about = {"subscription": subscription, "account": operated.name, "types": types}
-    return {**about, "speed": "0.00001"}
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("two_cards")]
 
 
 async def _lines(operated: Operated, **asked: Any) -> list[Any]:
@@ -93,15 +61,16 @@ async def test_what_cannot_be_replayed_says_why(operated: Operated, subscription
 
 
 async def test_one_replay_at_a_time_which_ends_with_the_credential(
-    operated: Operated, subscription: str
+    operated: Operated, slow_replay: dict[str, Any]
 ) -> None:
     token_id, token = await operated.token_of("operate")
-    slow = _slow(operated, subscription)
     client = operated.client(token)
-    async with client.http.stream("POST", "/replays", json=slow, headers=OWN_HEADER) as response:
+    async with client.http.stream(
+        "POST", "/replays", json=slow_replay, headers=OWN_HEADER
+    ) as response:
         lines = response.aiter_lines()
         assert "sent" in await anext(lines)
-        busy = await operated.page.post("/replays", slow)
+        busy = await operated.page.post("/replays", slow_replay)
         assert busy.status_code == 409
         await revoke_token(operated.running.everything.pool, token_id)
         async with asyncio.timeout(10 * PATIENCE):
@@ -109,14 +78,15 @@ async def test_one_replay_at_a_time_which_ends_with_the_credential(
     assert rest[-1]["error"] == "ended before its end"
 
 
-async def test_a_replay_ends_when_the_asker_goes(operated: Operated, subscription: str) -> None:
-    slow = _slow(operated, subscription)
+async def test_a_replay_ends_when_the_asker_goes(
+    operated: Operated, slow_replay: dict[str, Any]
+) -> None:
     client = operated.client(operated.token)
-    async with client.http.stream("POST", "/replays", json=slow) as response:
+    async with client.http.stream("POST", "/replays", json=slow_replay) as response:
         await anext(response.aiter_lines())
 
     async def is_free() -> bool:
-        dry = {**slow, "dryRun": True}
+        dry = {**slow_replay, "dryRun": True}
         return (await operated.page.post("/replays", dry)).status_code == 200
 
     await eventually(is_free)
