@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: run install check docs format test test-browser screenshots test-push-service test-node test-cluster test-prometheus test-all lock
+.PHONY: run install check docs format test test-end-to-end test-parts test-browser screenshots test-push-service test-node test-cluster test-prometheus test-all lock
 
 run: .venv/.runtime  ## start everything on one machine, on one port
 	$(BIN)/tidings up
@@ -25,8 +25,16 @@ format: .venv/.development
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: .venv/.development  ## everything, with real embedded NATS and PostgreSQL
-	$(BIN)/python -m pytest -m "not long and not browser and not push_service and not node and not cluster and not prometheus"
+# Of whole processes, which wait more than they compute, and of the rest: `make -j2 test` has both at once.
+EVERYWHERE := not long and not browser and not push_service and not node and not cluster and not prometheus
+
+test: test-end-to-end test-parts  ## everything, with real embedded NATS and PostgreSQL
+
+test-end-to-end: .venv/.development
+	$(BIN)/python -m pytest -m "end_to_end and $(EVERYWHERE)"
+
+test-parts: .venv/.development
+	$(BIN)/python -m pytest -m "not end_to_end and $(EVERYWHERE)"
 
 test-browser: .venv/.development  ## what needs Chromium, see the README
 	$(BIN)/python -m pytest -m browser
