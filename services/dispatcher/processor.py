@@ -14,7 +14,7 @@ from services.dispatcher.capabilities import Capabilities
 from services.dispatcher.registry import Answers, Call, Gone, Registry
 from shared.jmap.envelope import Invocation, MethodResponse, Request, Response
 from shared.jmap.errors import METHOD_ERRORS, MethodError, limit_exceeded, unknown_capability
-from shared.jmap.references import resolve_references
+from shared.jmap.references import References
 from shared.jmap.session import CoreLimits
 from shared.log.event import Cause
 from shared.runtime.clock import Clock
@@ -78,19 +78,19 @@ class Processor:
         if len(request.method_calls) > calls_max:
             raise limit_exceeded("maxCallsInRequest", f"More than {calls_max} method calls.")
         created_ids = dict(request.created_ids or {})
-        responses: list[MethodResponse] = []
+        references = References(self._limits.max_size_request)
         calls: list[str] = []
         for invocation in request.method_calls:
             turn = _Turn(caller, created_ids, now, self._traces.part(caller.trace))
             began_at = self._clock.monotonic()
-            answers = await self._answers(invocation, responses, request.using, turn)
+            answers = await self._answers(invocation, references, request.using, turn)
             seconds = self._clock.monotonic() - began_at
             calls.append(self._note(invocation.name, answers, turn.trace, seconds))
-            responses.extend(
+            references.responses.extend(
                 MethodResponse(name, arguments, invocation.call_id) for name, arguments in answers
             )
         response = Response(
-            method_responses=responses,
+            method_responses=references.responses,
             session_state=caller.session_state,
             created_ids=msgspec.UNSET if request.created_ids is None else created_ids,
         )
@@ -122,7 +122,7 @@ class Processor:
     async def _answers(
         self,
         invocation: Invocation,
-        responses: Sequence[MethodResponse],
+        references: References,
         using: Collection[str],
         turn: "_Turn",
     ) -> Answers:
@@ -130,7 +130,7 @@ class Processor:
         try:
             if method is None or method.capability not in using:
                 return _UNKNOWN_METHOD
-            arguments = resolve_references(invocation.arguments, responses)
+            arguments = references.resolve(invocation.arguments)
             call = Call(
                 arguments=arguments,
                 call_id=invocation.call_id,

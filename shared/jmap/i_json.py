@@ -23,7 +23,9 @@ INT_MAX = 2**53 - 1
 
 _INT_CHARACTERS_MAX = 17
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# One that does not end goes to the end of the text, and nothing is tried twice: else each of its
+# quotes would be looked at as the begin of another string, in the square of the text's length.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 

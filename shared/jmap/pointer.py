@@ -1,6 +1,7 @@
 """JSON Pointer (RFC 6901), and with `*` as result references have it (RFC 8620 section 3.7)."""
 
 import re
+from collections.abc import Callable
 
 from shared.jmap.i_json import JsonValue
 
@@ -22,19 +23,23 @@ def parse_pointer(text: str) -> list[str]:
     return [token.replace("~1", "/").replace("~0", "~") for token in text[1:].split("/")]
 
 
-def evaluate(value: JsonValue, tokens: list[str]) -> JsonValue:
-    """Raises PointerError. A `*` maps over an array, and flattens one level."""
+def evaluate(value: JsonValue, tokens: list[str], spend: Callable[[int], None]) -> JsonValue:
+    """Raises PointerError. A `*` maps over an array, and flattens one level.
+
+    `spend` is told the length of each such array before, and ends the walk by raising.
+    """
     for place, token in enumerate(tokens):
         if isinstance(value, list) and token == _EACH:
-            return _mapped(value, tokens[place + 1 :])
+            spend(len(value))
+            return _mapped(value, tokens[place + 1 :], spend)
         value = _member(value, token)
     return value
 
 
-def _mapped(values: list[JsonValue], tokens: list[str]) -> JsonValue:
+def _mapped(values: list[JsonValue], tokens: list[str], spend: Callable[[int], None]) -> JsonValue:
     found: list[JsonValue] = []
     for value in values:
-        result = evaluate(value, tokens)
+        result = evaluate(value, tokens, spend)
         if isinstance(result, list):
             found.extend(result)
         else:

@@ -70,6 +70,26 @@ async def test_a_bug_is_a_server_fail_that_the_log_explains(
     assert echoed.name == "Core/echo"
 
 
+async def test_references_do_not_multiply_what_a_client_sent(client: JmapClient) -> None:
+    """A value of 20 KB, referred to 2,000 times in each of 3 calls, was 120 MB."""
+    calls: list[Any] = [["Core/echo", {"a": "x" * 20_000}, "0"]]
+    one = {"resultOf": "0", "name": "Core/echo", "path": "/a"}
+    many = {f"#{index}": one for index in range(2_000)}
+    calls += [["Core/echo", many, str(index)] for index in (1, 2, 3)]
+    calls += [["Core/echo", {"x": 1}, "4"]]
+    response = await client.http.post("/jmap/api", json={"using": [CORE], "methodCalls": calls})
+    assert len(response.content) < 100_000
+    answers = response.json()["methodResponses"]
+    assert [(name, call_id) for name, _, call_id in answers] == [
+        ("Core/echo", "0"),
+        ("error", "1"),
+        ("error", "2"),
+        ("error", "3"),
+        ("Core/echo", "4"),
+    ]
+    assert {answer["type"] for name, answer, _ in answers if name == "error"} == {"requestTooLarge"}
+
+
 async def test_what_a_request_has_too_much_is_ignored(client: JmapClient) -> None:
     """C-22, C-29."""
     request = {"using": [CORE], "methodCalls": [["Core/echo", {}, "0"]], "vendor": {"x": 1}}

@@ -1,6 +1,7 @@
 """What is refused here is refused as `notJSON` (RFC 8620 section 3.6.1; checklist C-04)."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,8 @@ def test_any_bytes_are_a_value_or_not_i_json(body: bytes) -> None:
         b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1),
         b"[" * 1_000_000,
         b'{"a":' * 100_000,
+        b"[" * 65 + b'"\\',
+        b"[" * 65 + b'"',
     ],
 )
 def test_what_is_no_i_json_is_refused(body: bytes) -> None:
@@ -82,3 +85,15 @@ def test_what_is_i_json_is_read(body: bytes, value: object) -> None:
 
 def test_depth_is_allowed_up_to_the_limit() -> None:
     assert decode_i_json(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX)
+
+
+def test_strings_that_do_not_end_cost_no_more_than_what_they_are_long() -> None:
+    def seconds(quotes: int) -> float:
+        body = b"[" * (DEPTH_MAX + 1) + b'"' + b'\\"' * quotes
+        began = time.process_time()
+        with pytest.raises(NotIJsonError):
+            decode_i_json(body)
+        return time.process_time() - began
+
+    short = min(seconds(5_000) for _ in range(3))
+    assert min(seconds(100_000) for _ in range(3)) < max(short, 0.0005) * 100  # in squares: 400

@@ -15,6 +15,10 @@ DOCUMENT: Any = {
 }
 
 
+def spend(_: int) -> None:
+    """Without a bound."""
+
+
 @pytest.mark.parametrize(
     ("pointer", "value"),
     [
@@ -29,7 +33,7 @@ DOCUMENT: Any = {
     ],
 )
 def test_a_pointer_finds(pointer: str, value: object) -> None:
-    assert evaluate(DOCUMENT, parse_pointer(pointer)) == value
+    assert evaluate(DOCUMENT, parse_pointer(pointer), spend) == value
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ def test_a_pointer_finds(pointer: str, value: object) -> None:
 )
 def test_a_pointer_to_nothing_fails(pointer: str) -> None:
     with pytest.raises(PointerError):
-        evaluate(DOCUMENT, parse_pointer(pointer))
+        evaluate(DOCUMENT, parse_pointer(pointer), spend)
 
 
 @pytest.mark.parametrize("pointer", ["list", "/~", "/~2", "*"])
@@ -50,11 +54,18 @@ def test_what_is_no_pointer_fails(pointer: str) -> None:
 def test_mapping_flattens_one_level(lists: list[list[int]]) -> None:
     flat = [item for inner in lists for item in inner]
     document: Any = {"a": [{"b": inner} for inner in lists]}
-    assert evaluate(document, ["a", "*", "b"]) == flat
+    assert evaluate(document, ["a", "*", "b"], spend) == flat
 
 
 @given(st.dictionaries(st.text(), st.integers()))
 def test_any_member_is_found_by_its_escaped_name(members: dict[str, int]) -> None:
     for name, value in members.items():
         pointer = "/" + name.replace("~", "~0").replace("/", "~1")
-        assert evaluate(dict(members), parse_pointer(pointer)) == value
+        assert evaluate(dict(members), parse_pointer(pointer), spend) == value
+
+
+def test_the_members_of_each_array_that_is_mapped_are_told() -> None:
+    document: Any = {"a": [{"b": [[], []]}, {"b": []}]}
+    told: list[int] = []
+    assert evaluate(document, parse_pointer("/a/*/b/*/*"), told.append) == []
+    assert told == [2, 2, 0, 0, 0]
