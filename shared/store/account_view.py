@@ -9,11 +9,12 @@ from shared.store.people import UnknownNameError
 
 
 class GrantView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who sees the account; `user` is an id."""
+    """Who sees the account; `user` is an id. `is_told`: of its changes, by RFC 9670 section 1.4."""
 
     user: str
     user_name: str
     role: str
+    is_told: bool
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +38,8 @@ async def read_account(pool: asyncpg.Pool, account_id: str) -> AccountView:
         )
         grants = await connection.fetch(
             """
-            SELECT users.id AS user, users.name AS user_name, role
+            SELECT users.id AS user, users.name AS user_name, role,
+                   is_subscribed OR role = 'owner' AS is_told
             FROM grants JOIN users ON users.id = user_id
             WHERE account_id = $1 ORDER BY users.name
             """,

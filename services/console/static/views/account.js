@@ -1,7 +1,6 @@
 import { button, copyable, empty, foreign, h, link, place, replace } from "../dom.js";
 import { eventItem } from "../event_item.js";
 import { facts, field, input, keepLoaded, problem, section, table } from "../parts.js";
-import { ago } from "../times.js";
 import { get, part } from "../api.js";
 
 export const title = "Account";
@@ -56,10 +55,9 @@ const stateText = (value) => (value !== null && typeof value === "object" ? valu
 function grants(rows) {
   if (!rows.length) return empty("Nobody has a grant for it");
   return table("Who may see this account", [
-    { label: "User", cell: (one) => foreign(one.user ?? one.userName ?? one.name ?? one.userId) },
+    { label: "User", cell: (one) => foreign(one.userName) },
     { label: "Role", cell: (one) => one.role },
-    { label: "Told of changes", cell: (one) => (one.role === "owner" || one.isSubscribed ? "yes" : "no: not subscribed") },
-    { label: "Since", cell: (one) => ago(one.createdAt ?? one.at ?? one.since) },
+    { label: "Told of changes", cell: (one) => (one.isTold ? "yes" : "no: not subscribed") },
   ], rows);
 }
 

@@ -69,7 +69,7 @@ function update(body, one) {
       ["Ended", one.endedAt ? [ago(one.endedAt), `: ${one.endReason ?? ""}`, one.endedBy ? [" by ", foreign(one.endedBy)] : null] : null],
       ["Types", types(one)],
       ["Joined", one.joinedAt ? [ago(one.joinedAt), one.outcome ? `, ${one.outcome}` : "", one.missed ? `; ${counted(one.missed, "state")} told at once` : ""] : "not yet"],
-      ["Sent", `${counted(one.messages, "message")}, ${one.octets.toLocaleString("en")} octets`],
+      ["Sent", counted(one.messages, "message")],
       ["Last sent", one.toldAt ? ago(one.toldAt) : "nothing yet"],
       ["Seen up to", one.cursor ? copyable(one.cursor, shortCursor(one.cursor)) : "–"],
       ["Merged", one.merged ? counted(one.merged, "change") : null],

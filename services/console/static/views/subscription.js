@@ -62,7 +62,7 @@ function update(body, lane) {
   const attempts = lane.lastAttempts ?? [];
   const open = scrolled(body);
   replace(body,
-    h("p", { class: "verdict" }, state(laneKind(lane), laneWords(lane, attempts[0]))),
+    h("p", { class: "verdict" }, state(laneKind(lane), laneWords(lane, attempts.find((one) => one.kind === "push")))),
     facts([
       ["User", foreign(lane.user)],
       ["Id", copyable(lane.id)],
