@@ -2,7 +2,10 @@
 
 Joining without a gap (docs/adr/0003): register first, so that every later event is kept for the
 listener; note how far the tail is (the fence); read the accounts' last events, no older than the
-fence; hand over what the listener's cursor missed; then what was kept and is newer than the read.
+fence; hand over what the listener's cursor missed, with what was kept and is newer than the read.
+
+A cursor covers all that was told with it or before it: so whoever presents it to another gateway,
+whose tail may be behind this one, is not told an older state there.
 """
 
 import asyncio
@@ -165,8 +168,9 @@ class FanOut:
     ) -> Joined:
         """Listen to the accounts, too; await it in the task that hands the answer on.
 
-        `receive` is first called after this has returned, with what is newer than
-        `Joined.cursor`. Raises LogUnavailableError when the log cannot be read in 10 s.
+        Hand it on before anything else is awaited: from then on `receive` may be called, with what
+        is newer than `Joined.cursor`. Raises LogUnavailableError when the log cannot be read in
+        10 s.
         """
         member = _Member(listener, tuple(account_ids))
         self._members[listener].append(member)
@@ -174,15 +178,13 @@ class FanOut:
             self._index[account_id].append(member)
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
-                joined, up_to = await self._catch_up(member, cursor)
+                return await self._catch_up(member, cursor)
         except TimeoutError as error:
             self._remove(member)
             raise LogUnavailableError("the log could not be read in time") from error
         except BaseException:
             self._remove(member)
             raise
-        asyncio.get_running_loop().call_soon(self._go_live, member, up_to)
-        return joined
 
     def leave(self, listener: Listener, account_ids: Collection[str] | None = None) -> None:
         """Stop listening, to all accounts or to some; harmless when it did not listen."""
@@ -228,29 +230,32 @@ class FanOut:
         return sound
 
     async def _start_over(self, sound: SoundLog) -> None:
-        """The log was made anew: tell every listener all that its accounts have there."""
+        """The log was made anew: tell every listener all that its accounts have there.
+
+        The tail goes on where the read ends: what it would bring again would be older.
+        """
         snapshot = await self._reader.read(tuple(self._index), after=0, fence=sound.last_sequence)
         self._epoch = sound.epoch
-        self._tail.position = sound.last_sequence
-        self._recent = RecentEvents(self._recent_accounts_max, floor=sound.last_sequence)
-        for account_id, stored in snapshot.events.items():
+        self._tail.position = snapshot.up_to
+        self._recent = RecentEvents(self._recent_accounts_max, floor=snapshot.up_to)
+        for account_id, changed in snapshot.changed_since(0).items():
             # Not all accounts were told yet, so this cursor must not stand for all of them.
-            update = Update(account_id, changed_since(stored, 0), self._cursor(0))
+            update = Update(account_id, changed, self._cursor(0))
             for member in tuple(self._index.get(account_id, ())):
                 if member.kept is None:
                     self._pass_on(member, update)
         _log.warning("log_started_over", extra={"epoch": sound.epoch})
 
-    async def _catch_up(self, member: _Member, cursor: str | None) -> tuple[Joined, int]:
+    async def _catch_up(self, member: _Member, cursor: str | None) -> Joined:
         while True:
             await self._live.wait()
             epoch, fence = self._epoch, self._tail.position
             after = self._sequence_of(cursor)
             if cursor is None:
-                return Joined({}, self._cursor(fence), "fresh"), fence
+                return self._go_live(member, {}, fence, "fresh")
             if after is not None and self._recent.floor <= after <= fence:
                 changed = self._recent.changed_since(member.account_ids, after)
-                return Joined(changed, self._cursor(fence), "resumed"), fence
+                return self._go_live(member, changed, fence, "resumed")
             try:
                 snapshot, after = await self._read(member, after, fence)
             except LOG_ERRORS as error:
@@ -258,7 +263,9 @@ class FanOut:
                 await asyncio.sleep(self._retry_seconds)
                 continue
             if self._live.is_set() and self._epoch == epoch:
-                return self._joined(snapshot, after), snapshot.up_to
+                outcome: Outcome = "reset" if after is None else "resumed"
+                changed = snapshot.changed_since(after or 0)
+                return self._go_live(member, changed, snapshot.up_to, outcome)
 
     async def _read(
         self, member: _Member, after: int | None, fence: int
@@ -278,14 +285,6 @@ class FanOut:
         )
         return snapshot, after
 
-    def _joined(self, snapshot: Snapshot, after: int | None) -> Joined:
-        changed = {
-            account_id: changed_since(stored, after or 0)
-            for account_id, stored in snapshot.events.items()
-        }
-        outcome: Outcome = "reset" if after is None else "resumed"
-        return Joined(changed, self._cursor(snapshot.up_to), outcome)
-
     def _sequence_of(self, cursor: str | None) -> int | None:
         """None for what is no cursor of this log: it is answered with all there is."""
         decoded = decode_cursor(cursor or "")
@@ -293,18 +292,17 @@ class FanOut:
             return None
         return decoded.sequence
 
-    def _go_live(self, member: _Member, up_to: int) -> None:
-        """Pass on what was kept. Only with the last of it is all up to the tail's place known."""
+    def _go_live(
+        self, member: _Member, changed: dict[str, dict[str, str]], up_to: int, outcome: Outcome
+    ) -> Joined:
+        """Join what was kept to what `changed` up to `up_to`: one cursor covers all of it."""
         kept, member.kept = member.kept or {}, None
         member.told_up_to = up_to
-        missed = {
-            account_id: changed
-            for account_id, stored in kept.items()
-            if account_id in member.account_ids and (changed := changed_since(stored, up_to))
-        }
-        sequences = [up_to] * (len(missed) - 1) + [self._tail.position]
-        for (account_id, changed), sequence in zip(missed.items(), sequences, strict=False):
-            self._pass_on(member, Update(account_id, changed, self._cursor(sequence)))
+        for account_id, stored in kept.items():
+            newer = changed_since(stored, up_to)
+            if newer and account_id in member.account_ids:
+                changed[account_id] = changed.get(account_id, {}) | newer
+        return Joined(changed, self._cursor(max(up_to, self._tail.position)), outcome)
 
     def _pass_on(self, member: _Member, update: Update) -> None:
         try:

@@ -4,6 +4,7 @@ Because each event carries every state of its account, the last event of an acco
 snapshot: what changed since a cursor is answered by that one event (docs/adr/0001).
 """
 
+import math
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -139,12 +140,15 @@ def removal_event(previous: StoredEvent | None, *, at: str, cause: Cause) -> Eve
     return Event(changed={}, unchanged={}, at=at, cause=cause, is_removal=True)
 
 
-def changed_since(stored: StoredEvent, since: int) -> dict[str, str]:
-    """Type -> state of what took effect after the sequence `since`; 0 gives the whole account."""
+def changed_since(stored: StoredEvent, since: int, up_to: float = math.inf) -> dict[str, str]:
+    """Type -> state of what took effect after the sequence `since`, and no later than `up_to`.
+
+    A `since` of 0 gives the whole account.
+    """
     return {
         type_name: carried.state
         for type_name, carried in _carried(stored).items()
-        if carried.sequence > since
+        if since < carried.sequence <= up_to
     }
 
 

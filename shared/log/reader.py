@@ -6,7 +6,7 @@ from collections.abc import Collection
 import msgspec
 
 from shared.bus.direct_get import SUBJECTS_MAX, DirectGet, LastMessage
-from shared.log.event import StoredEvent
+from shared.log.event import StoredEvent, changed_since
 from shared.log.stored import stored_event
 from shared.log.subjects import CLOCK_SUBJECT, account_of, subject_of
 
@@ -15,10 +15,26 @@ _ACCOUNTS_MAX = SUBJECTS_MAX - 1  # the clock is asked for, too
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """All that the accounts have up to `up_to`; some events may be newer than that."""
+    """All that the accounts have up to `up_to`.
+
+    Some events may be newer than that: many accounts need several requests, one after the other,
+    and `up_to` is what the least of them has seen.
+    """
 
     events: dict[str, StoredEvent]
     up_to: int
+
+    def changed_since(self, since: int) -> dict[str, dict[str, str]]:
+        """Account -> type -> state of what took effect after `since`, and no later than `up_to`.
+
+        What is newer comes with the events after `up_to`, in their order: whoever follows those
+        and was told of them before would be taken back by the older ones (docs/adr/0003).
+        """
+        found = {
+            account_id: changed_since(stored, since, self.up_to)
+            for account_id, stored in self.events.items()
+        }
+        return {account_id: changed for account_id, changed in found.items() if changed}
 
 
 class LogReader:
