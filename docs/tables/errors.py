@@ -23,6 +23,33 @@ _HEAD = f"""# Errors, refusals and log lines
 _LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 _STARTS = ("CouldNotStartError", "SettingsError")
 _LETTERS_MIN = 12
+# Lines whose words are put together where the reason is found.
+_PUT_TOGETHER = (
+    (
+        "Port … on … is taken by another program: stop it, or set TIDINGS_PORT to a free one.",
+        "shared/runtime/serve.py",
+    ),
+    (
+        "Port … on … is not allowed to this user: set TIDINGS_PORT to 1024 or more.",
+        "shared/runtime/serve.py",
+    ),
+    ("Port … on … cannot be used (…): check TIDINGS_HOST.", "shared/runtime/serve.py"),
+    (
+        "no NATS server at …: …; start it, or correct TIDINGS_NATS_URL.",
+        "shared/bus/connection.py",
+    ),
+    (
+        "NATS server … is too old: the log needs … or newer.",
+        "shared/bus/connection.py",
+    ),
+    (
+        (
+            "the stream exists, but this database has never seen it; "
+            "`tidings log rebuild` replaces it."
+        ),
+        "shared/log/keeper.py",
+    ),
+)
 
 
 class UndocumentedError(Exception):
@@ -104,6 +131,7 @@ def _starts(calls: list[tuple[str, ast.Call]]) -> str:
         for path, call in calls
         if name_of(call) in _STARTS and call.args and _says(template_of(call.args[0]))
     }
+    rows |= set(_PUT_TOGETHER)
     head = (
         "One line on standard error, and the exit code 3; 1 is a crash, with a stack trace in the "
         "log, and 0 an end in good order.\n\n"

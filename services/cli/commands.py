@@ -11,6 +11,7 @@ from services.cli.directory import grant_list, token_list, user_list
 from services.cli.events import events
 from services.cli.explain import explain
 from services.cli.maintenance import apply_migrations, rebuild_log
+from services.cli.on_database import Json
 from services.cli.processes import run_console, run_dispatcher, run_gateway, run_webhooks
 from services.cli.replay import replay
 from services.cli.run import run
@@ -80,12 +81,12 @@ def console(context: typer.Context) -> None:
 
 
 @app.command()
-def migrate(context: typer.Context) -> None:
+def migrate(context: typer.Context, *, json: Json = False) -> None:
     """Apply the migrations of the database and the declared streams."""
-    raise typer.Exit(run(apply_migrations(context.obj)))
+    raise typer.Exit(run(apply_migrations(context.obj, as_json=json)))
 
 
 @log.command("rebuild")
-def log_rebuild(context: typer.Context) -> None:
+def log_rebuild(context: typer.Context, *, json: Json = False) -> None:
     """Make the log anew from PostgreSQL; open clients resynchronise."""
-    raise typer.Exit(run(rebuild_log(context.obj)))
+    raise typer.Exit(run(rebuild_log(context.obj, as_json=json)))

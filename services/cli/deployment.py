@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from services.cli.on_database import Json
 from services.cli.run import run
 from shared.runtime.errors import CouldNotStartError
 
@@ -40,30 +41,42 @@ def secrets_command(
         str, typer.Option(help="host:port of each NATS server, with commas.")
     ] = "nats-1:4222,nats-2:4222,nats-3:4222",
     postgres: Annotated[str, typer.Option(help="host:port of PostgreSQL.")] = "postgres:5432",
+    json: Json = False,
 ) -> None:
     """Make the secrets of a deployment, and a file of settings for each of its processes."""
-    raise typer.Exit(run(_write_secrets(directory, nats.split(","), postgres)))
+    raise typer.Exit(run(_write_secrets(directory, nats.split(","), postgres, as_json=json)))
 
 
-async def _write_secrets(directory: Path, nats: Sequence[str], postgres: str) -> None:
+async def _write_secrets(
+    directory: Path, nats: Sequence[str], postgres: str, *, as_json: bool
+) -> None:
     try:
-        write_secrets(directory, nats, postgres)
+        files = write_secrets(directory, nats, postgres)
     except (OSError, msgspec.MsgspecError) as error:
         raise CouldNotStartError(f"{directory} cannot be used ({error}).") from error
+    if as_json:
+        typer.echo(msgspec.json.encode({"directory": str(directory), "files": files}))
+        return
     typer.echo(f"Written to {directory}: keep it secret, and a copy of {_KEPT} safe.")
 
 
-def write_secrets(directory: Path, nats: Sequence[str], postgres: str) -> None:
-    """Keep what is there, add what is missing. Raises OSError, MsgspecError."""
+def write_secrets(directory: Path, nats: Sequence[str], postgres: str) -> list[str]:
+    """Keep the secrets that are there, add what is missing, write the .env files anew.
+
+    Gives the names of the files. Raises OSError, MsgspecError.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = directory / _KEPT
     made = _completed(
         msgspec.json.decode(kept.read_bytes(), type=DeploymentSecrets) if kept.exists() else None
     )
     _write(kept, msgspec.json.format(msgspec.json.encode(made)).decode() + "\n")
+    written = [_KEPT]
     for name, settings in _files(made, nats, postgres).items():
         lines = (f"{variable}={value}\n" for variable, value in settings.items())
-        _write(directory / f"{name}.env", "".join(lines))
+        written.append(f"{name}.env")
+        _write(directory / written[-1], "".join(lines))
+    return written
 
 
 def _completed(kept: DeploymentSecrets | None) -> DeploymentSecrets:
@@ -81,7 +94,7 @@ def _files(
     routes = [f"nats://route:{made.nats['route']}@{_host(at)}:{_ROUTE_PORT}" for at in nats]
     files: dict[str, Mapping[str, str]] = {
         "nats": {f"NATS_{user.upper()}_PASSWORD": word for user, word in made.nats.items()}
-        | {"NATS_CLUSTER_ROUTES": f"[{', '.join(routes)}]"},
+        | {"NATS_CLUSTER_ROUTES": f"[{','.join(routes)}]"},
         "postgres": {
             "POSTGRES_USER": _POSTGRES_NAME,
             "POSTGRES_PASSWORD": made.postgres,

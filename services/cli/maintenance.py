@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
 import typer
 
 from services.cli.run import starting
@@ -13,7 +14,7 @@ from shared.store.migrate import migrate, require_migrations
 from shared.store.pool import open_pool
 
 
-async def apply_migrations(environ: Mapping[str, str]) -> None:
+async def apply_migrations(environ: Mapping[str, str], *, as_json: bool = False) -> None:
     """Idempotent; a deployment runs it before its processes."""
     nats_url, postgres_url = servers_in_use(settings_of(environ, ServerSettings))
     with starting():
@@ -22,16 +23,24 @@ async def apply_migrations(environ: Mapping[str, str]) -> None:
         with starting():
             await log.keeper.ensure()
             is_changed = await log.keeper.apply_topology()
+    if as_json:
+        facts = {"migrationsApplied": applied, "streamsChanged": is_changed}
+        typer.echo(msgspec.json.encode(facts))
+        return
     typer.echo(f"Migrations applied: {', '.join(applied) or 'none were missing'}.")
     typer.echo(f"Streams: {'brought to their declaration' if is_changed else 'as declared'}.")
 
 
-async def rebuild_log(environ: Mapping[str, str]) -> None:
+async def rebuild_log(environ: Mapping[str, str], *, as_json: bool = False) -> None:
     """Whatever its health."""
     nats_url, postgres_url = servers_in_use(settings_of(environ, ServerSettings))
     async with _log_of(environ, nats_url, postgres_url) as log:
         with starting():
             sound = await log.keeper.rebuild()
+    if as_json:
+        facts = {"epoch": sound.epoch, "lastSequence": sound.last_sequence}
+        typer.echo(msgspec.json.encode(facts))
+        return
     typer.echo(f"The log was made anew: epoch {sound.epoch}, sequence {sound.last_sequence}.")
 
 

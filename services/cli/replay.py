@@ -67,6 +67,10 @@ Really: TypeAlias = Annotated[
     bool, typer.Option("--really", help="Also to an endpoint of somebody else.")
 ]
 
+Lines: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="JSON lines, which it always prints.", show_default=False)
+]
+
 
 class _How(msgspec.Struct, frozen=True, kw_only=True):
     speed: str
@@ -92,6 +96,7 @@ def replay(  # noqa: PLR0913 - an option each
     listen_on: Port = None,
     dry_run: DryRun = False,
     really: Really = False,
+    json: Lines = True,  # noqa: ARG001 - as everywhere; there is no other form
 ) -> None:
     """Send a part of the log again: as JSON lines, to a webhook, or to test clients.
 

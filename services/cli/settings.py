@@ -40,7 +40,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """TIDINGS_*: of `tidings up` alone."""
+    """TIDINGS_*: of dispatchers, which need it most, and of `tidings up`."""
 
     public_url: str | None = None
     """What the session tells clients: the URL at which they reach it; without one: of `up` where

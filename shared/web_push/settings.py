@@ -18,7 +18,7 @@ class Exemption(str):
 
 
 class WebhookPolicySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """TIDINGS_WEBHOOK_*: what dispatchers and deliverers must see alike."""
+    """TIDINGS_WEBHOOK_*: what dispatchers, deliverers, consoles and replays must see alike."""
 
     allow: tuple[Exemption, ...] = ()
     """Hosts, addresses and networks exempt from the rules for addresses, ports and https; `up`

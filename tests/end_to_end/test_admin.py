@@ -161,6 +161,20 @@ def test_the_log_is_made_anew_and_migrations_are_at_rest(up: Up) -> None:
     assert "none were missing" in migrated.stdout
 
 
+def test_what_sets_up_and_replays_tells_programs_in_json(up: Up, tmp_path: Path) -> None:
+    migrated = tidings("migrate", "--json", environment=up.environment)
+    assert json.loads(migrated.stdout) == {"migrationsApplied": [], "streamsChanged": False}
+    rebuilt = tidings("log", "rebuild", "--json", environment=up.environment)
+    assert set(json.loads(rebuilt.stdout)) == {"epoch", "lastSequence"}
+    made = tidings("secrets", str(tmp_path / "secrets"), "--json")
+    named = json.loads(made.stdout)
+    assert named["directory"] == str(tmp_path / "secrets")
+    assert set(named["files"]) == {path.name for path in (tmp_path / "secrets").iterdir()}
+    replayed = tidings("replay", "--account", "demo", "--json", environment=up.environment)
+    assert replayed.returncode == 0, replayed.stderr
+    assert all(json.loads(line) for line in replayed.stdout.splitlines())
+
+
 def test_without_a_running_tidings_one_is_asked_for(tmp_path: Path) -> None:
     refused = tidings("user", "add", "x", environment={"TIDINGS_DATA": str(tmp_path)})
     assert refused.returncode == COULD_NOT_START

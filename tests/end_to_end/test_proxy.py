@@ -130,6 +130,8 @@ async def test_health_and_metrics_of_the_processes_are_not_for_everybody(
             assert (await http.get(path)).status_code == 404
         assert (await http.get("/health/live")).text == "live\n"
         assert (await http.post("/tidings/append", json={})).status_code in (400, 401, 403)
+        described = (await http.get("/tidings/asyncapi.json")).json()
+        assert described["asyncapi"] == "3.0.0"
 
 
 async def test_the_log_of_the_proxy_holds_no_ticket(cluster: Cluster, client: JmapClient) -> None:

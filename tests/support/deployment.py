@@ -52,7 +52,7 @@ class DeployedNats(Server):
         configuration = NATS_FILES / ("cluster.conf" if cluster_ports else "node.conf")
         pid_path = folder / "nats.pid"
         environment = secrets.of("nats")
-        routes = ", ".join(
+        routes = ",".join(
             f"nats://route:{environment['NATS_ROUTE_PASSWORD']}@127.0.0.1:{member}"
             for member in cluster_ports
         )

@@ -1,6 +1,7 @@
 """compose.yaml: valid, of one mind with what it mounts, and no more open than it must be."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,19 @@ from services.cli.settings import DECLARED
 from shared.runtime.settings import refuse_unknown
 
 ROOT = Path(__file__).parents[2]
-_TEXT = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text(encoding="utf-8"))
-_COMPOSE: dict[str, Any] = yaml.safe_load(_TEXT)
+
+
+def _without_variables(text: str) -> str:
+    """Each variable's default in its place, from the innermost out."""
+    inner = re.compile(r"\$\{\w+:-([^{}]*)\}")
+    while inner.search(text):
+        text = inner.sub(r"\1", text)
+    return text
+
+
+_COMPOSE: dict[str, Any] = yaml.safe_load(
+    _without_variables((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+)
 SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"] == "tidings:latest"]
 KINDS = ("dispatcher", "gateway", "webhooks", "console")
@@ -144,6 +156,44 @@ def test_what_is_mounted_is_there(name: str) -> None:
             assert volume.endswith(":ro")
         else:
             assert source in _COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("name", ["dispatcher-1", "webhooks-2", "console-1", "admin"])
+def test_whoever_takes_urls_or_posts_to_them_goes_by_the_same_rules(name: str) -> None:
+    environment = SERVICES[name]["environment"]
+    assert {
+        variable: value
+        for variable, value in environment.items()
+        if variable.startswith("TIDINGS_WEBHOOK_")
+    } == {
+        "TIDINGS_WEBHOOK_VERIFY": "response",
+        "TIDINGS_WEBHOOK_ALLOW": "",
+        "TIDINGS_WEBHOOK_CONTACT": "mailto:postmaster@localhost",
+    }
+
+
+def test_clients_are_told_the_port_that_is_published() -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8").replace("TIDINGS_PORT:-8080", "X:-9")
+    services = yaml.safe_load(_without_variables(text))["services"]
+    assert services["proxy"]["ports"] == ["9:8080"]
+    assert services["dispatcher-1"]["environment"]["TIDINGS_PUBLIC_URL"] == "http://localhost:9"
+
+
+@pytest.mark.parametrize("name", ["nats", "dispatcher", "operator"])
+def test_a_shell_reads_a_file_of_secrets_as_docker_does(name: str, tmp_path: Path) -> None:
+    write_secrets(tmp_path, ["nats-1:4222", "nats-2:4222"], "postgres:5432")
+    file = tmp_path / f"{name}.env"
+    done = subprocess.run(
+        ["/bin/sh", "-euc", 'set -a; . "$0"; exec env', str(file)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={},
+    )
+    assert (
+        _variables(file).items()
+        <= dict(line.split("=", 1) for line in done.stdout.splitlines()).items()
+    )
 
 
 def _address(name: str) -> str:

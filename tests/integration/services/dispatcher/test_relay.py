@@ -44,6 +44,16 @@ async def _commit(pool: asyncpg.Pool, account_id: str, order: int) -> OutboxEntr
         return await insert_outbox(connection, account_id, states, Cause(method="Email/set"))
 
 
+async def _fail_after_the_outbox(pool: asyncpg.Pool, account_id: str) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "INSERT INTO accounts (id, name, is_personal) VALUES ($1, $1, true)", account_id
+        )
+        states = {"Email": OrderedState("s1", 1), "Thread": OrderedState("t1", 1)}
+        await insert_outbox(connection, account_id, states, Cause(method="Email/set"))
+        await connection.execute("INSERT INTO accounts (id, name) VALUES ('a2', NULL)")
+
+
 async def _all_published(pool: asyncpg.Pool) -> bool:
     count: int = await pool.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
     return count == 0
@@ -100,6 +110,17 @@ async def test_what_a_dead_process_committed_is_swept(
             await eventually(lambda: _all_published(pool), seconds=15)
         newest = await _newest(clean_nats_url, pool)
         assert {states["Email"] for states in newest.values()} == {f"s{n}" for n in range(33, 40)}
+
+
+async def test_what_was_rolled_back_is_never_told(clean_nats_url: str, postgres_dsn: str) -> None:
+    """One change fails after its row in the outbox; the next one of the account does not."""
+    async with open_pool(postgres_dsn) as pool, _relay(clean_nats_url, pool) as (relay, _):
+        with pytest.raises(asyncpg.NotNullViolationError):
+            await _fail_after_the_outbox(pool, "a1")
+        assert await pool.fetchval("SELECT count(*) FROM outbox") == 0
+        relay.wake(await _commit(pool, "a1", 2))
+        await eventually(lambda: _all_published(pool))
+        assert await _newest(clean_nats_url, pool) == {"a1": {"Email": "s2"}}
 
 
 async def test_commits_during_an_outage_of_nats_arrive_after_it(
