@@ -45,7 +45,7 @@ LOG_REPLICATED = Cost("CPU of R3, all servers, to R1", 4, "times", f"{OTHER}with
 
 # Gateways.
 CONNECTION_MEMORY = Cost(
-    "memory of an idle connection (SSE 3.9 KB, WebSocket 5.5 KB)", 5600, "B", "README, Measured"
+    "memory of an idle connection (SSE 3.9 KB, WebSocket 5.5 KB)", 5600, "B", "docs/measured.md"
 )
 FRAMES_MEMORY = Cost(
     "memory of the 32 frames kept of a connection, each told to it alone",
@@ -55,10 +55,17 @@ FRAMES_MEMORY = Cost(
 )
 SOCKET_MEMORY = Cost("memory of its socket in the kernel", 4096, "B", OTHER + "planning figure")
 EVENT = Cost(
-    "CPU of an event, watched or not, in each process that reads it", 13, "µs", "README: 12 to 14"
+    "CPU of an event, watched or not, in each process that reads it",
+    13,
+    "µs",
+    "docs/measured.md: 12 to 14",
 )
-DELIVERY = Cost("CPU of a delivery", 13.5, "µs", f"{OTHER}12.3 at the floor; README: 1.1 of it")
-ACCEPT = Cost("CPU of an accepted, authenticated connection", 480, "µs", "README: 2,080 a second")
+DELIVERY = Cost(
+    "CPU of a delivery", 13.5, "µs", f"{OTHER}12.3 at the floor; docs/measured.md: 1.1 of it"
+)
+ACCEPT = Cost(
+    "CPU of an accepted, authenticated connection", 480, "µs", "docs/measured.md: 2,080 a second"
+)
 
 # PostgreSQL 18, durable.
 ACCOUNT_DISK = Cost("disk of an account: user, grant, token, two states", 1142, "B", STORE_SCRIPT)
@@ -88,6 +95,11 @@ DISPATCHER_APPEND = Cost(
     f"{WHOLE}: what is left of 1,427",
 )
 DISPATCHER_LOOK = Cost("CPU in a dispatcher of /changes and /get", 810, "µs", STORE_SCRIPT)
-WEBHOOK = Cost("CPU in a worker of a webhook, in clear", 255, "µs", "ADR 9: 230 to 280")
+WEBHOOK = Cost(
+    "CPU in a worker of a webhook, in clear",
+    255,
+    "µs",
+    "ADR 9, before ADR 21: 230 to 280; less now",
+)
 
 COSTS = tuple(value for value in list(globals().values()) if isinstance(value, Cost))

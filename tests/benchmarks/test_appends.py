@@ -86,5 +86,5 @@ def test_a_dispatcher_appends_at_two_fifths_of_a_bare_publishers_rate(
 
     assert ratios["large"] >= 0.4
     assert ratios["small_keyed"] >= 0.4
-    # 0.4 is the aim here, too, and met but where the disk is fast and others work, see the README.
+    # 0.4 is the aim, met but where the disk is fast and others work, see docs/measured.md.
     assert ratios["small"] >= 0.3

@@ -19,7 +19,7 @@ from tests.support.processes import ROOT, Program, Up
 pytestmark = [pytest.mark.end_to_end, pytest.mark.long]
 
 RUNS = 3
-ROUND_TRIPS_MAX = 3.0  # 2.5 is the aim, and met in four runs of five, see the README
+ROUND_TRIPS_MAX = 3.0  # 2.5 is the aim, and met in four runs of five, see docs/measured.md
 LIBRARY_ROUND_TRIPS_MAX = 3.5  # a task of its own for each call, so that a slow one holds no other
 
 
