@@ -3,22 +3,24 @@
 import itertools
 import re
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.support.axe import axe_installed, grave_findings
 from tests.support.browser import page_opened, pictured
+from tests.support.console_page import PATIENT, go, heading, log_in
 from tests.support.dispatcher import JmapClient
 from tests.support.eventually import eventually
 from tests.support.processes import Up, tidings
 from tests.support.push_subscriptions import subscribe
 from tests.support.webhook_sink import Behaviour, WebhookSink, webhook_sink
+from tests.support.wire import EventSourceClient
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.browser]
 
 ROUTES = ("overview", "events", "subscriptions", "connections", "explain", "replay")
-PATIENT = 15_000  # milliseconds
 _numbers = itertools.count(1)
 
 
@@ -55,21 +57,6 @@ async def ada(up: Up) -> AsyncIterator[JmapClient]:
 @pytest.fixture(scope="module")
 def token(up: Up) -> str:
     return up.command("token", "issue", "demo", "--scope", "operate")["token"]
-
-
-async def log_in(page: Page, token: str) -> None:
-    await page.get_by_label("Token").fill(token)
-    await page.keyboard.press("Enter")
-    await expect(heading(page, "Overview")).to_be_visible(timeout=PATIENT)
-
-
-def heading(page: Page, name: str) -> Locator:
-    return page.get_by_role("heading", level=1, name=re.compile(name))
-
-
-async def go(page: Page, name: str) -> None:
-    await page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
-    await expect(heading(page, name)).to_be_focused()
 
 
 async def test_an_operator_finds_out_why_a_webhook_fails_mends_it_and_replays(
@@ -165,9 +152,10 @@ async def test_no_view_has_a_serious_barrier(
 async def test_a_revoked_token_ends_the_login_and_says_so(up: Up) -> None:
     issued = up.command("token", "issue", "demo", "--scope", "operate")
     async with page_opened(f"{up.url}/console/") as (page, _):
-        await page.get_by_label("Token").fill("wrong")
+        await page.get_by_label("Token").focus()
+        await page.keyboard.insert_text("x" * 2_801)
         await page.keyboard.press("Enter")
-        await expect(page.get_by_role("alert")).to_be_visible(timeout=PATIENT)
+        await expect(page.get_by_role("alert")).to_contain_text("1 to 2800", timeout=PATIENT)
         await log_in(page, issued["token"])
         assert tidings("token", "revoke", issued["id"], environment=up.environment).returncode == 0
         await expect(page.get_by_label("Token")).to_be_visible(timeout=2 * PATIENT)
@@ -285,3 +273,67 @@ async def tab_to(page: Page, wanted: Locator, *, key: str = "Tab") -> None:
         if await wanted.evaluate_all("all => all.includes(document.activeElement)"):
             return
     pytest.fail(f"cannot be reached: {wanted}")
+
+
+async def test_an_operator_sees_what_a_connection_was_told_and_closes_it(
+    up: Up, token: str, ada: JmapClient
+) -> None:
+    asked = "/jmap/eventsource?types=*&closeafter=no&ping=0"
+    port = urlsplit(up.url).port
+    assert port is not None
+    client = await EventSourceClient.get(port, asked, f"Authorization: Bearer {ada.token}")
+    async with client, page_opened(f"{up.url}/console/") as (page, complaints):
+        await log_in(page, token)
+        await go(page, "Connections")
+        name = (await ada.http.get("/jmap/session")).json()["username"]
+        row = page.get_by_role("row").filter(has_text=name)
+        await row.get_by_role("link").click(timeout=PATIENT)
+        await expect(heading(page, "Connection ")).to_be_visible()
+        await expect(page.get_by_text("told everything")).to_be_visible(timeout=PATIENT)
+        await ada.add_card(name={"full": "Grace"})
+        moment = page.get_by_role("row").filter(has_text="ContactCard")
+        await expect(moment.first).to_contain_text("state", timeout=PATIENT)
+        await pictured(page, "connection")
+
+        await page.get_by_role("button", name="Resynchronise …").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Resynchronise").click()
+        await expect(page.get_by_role("row").filter(has_text="resynchronised")).to_be_visible(
+            timeout=PATIENT
+        )
+        await page.get_by_role("button", name="Close …").click()
+        await page.get_by_label("Reason").fill("test")
+        await page.get_by_role("dialog").get_by_role("button", name="Close it").click()
+        await expect(page.locator(".verdict")).to_contain_text("ended", timeout=PATIENT)
+        await expect(page.get_by_role("button", name="Close …")).to_have_count(0)
+
+        await page.evaluate("id => { location.hash = '#/accounts/' + id }", ada.account_id)
+        grant = page.get_by_role("row").filter(has_text="owner")
+        await expect(grant).to_contain_text("yes", timeout=PATIENT)
+        await expect(grant).to_contain_text(name)
+        await pictured(page, "account")
+        assert complaints == []
+
+
+async def test_why_a_lane_fails_is_what_its_last_push_says_and_no_replay(
+    up: Up, token: str, ada: JmapClient, sink: WebhookSink
+) -> None:
+    subscription = (await subscribe(ada, url=sink.url("/ada"), types=["ContactCard"]))["id"]
+    await eventually(lambda: sink.posts_to("/ada"), what="no PushVerification")
+    sink.behave("/ada", Behaviour(status=500, body=b"no"))
+    await ada.add_card(name={"full": "Grace"})
+    async with page_opened(f"{up.url}/console/") as (page, complaints):
+        await log_in(page, token)
+
+        async def replayed_since(route: Route) -> None:
+            answer = await route.fetch()
+            lane = await answer.json()
+            [last, *others] = lane["lastAttempts"]
+            replay = {**last, "kind": "replay", "outcome": "accepted", "status": 200}
+            await route.fulfill(json={**lane, "lastAttempts": [replay, last, *others]})
+
+        await page.route(f"**/api/subscriptions/{subscription}", replayed_since)
+        await page.evaluate("id => { location.hash = '#/subscriptions/' + id }", subscription)
+        await expect(page.locator(".verdict")).to_contain_text(
+            re.compile("failing for .*500 from the endpoint"), timeout=PATIENT
+        )
+        assert complaints == []

@@ -106,10 +106,10 @@ function showBanner(text) {
 }
 
 /** Looks for the server until it answers, then shows the view anew. */
-async function lookForServer() {
+async function lookForServer(because = "The server does not answer.") {
   if (looksForServer) return;
   looksForServer = true;
-  showBanner("The server does not answer. What you see may be old; it is tried again every few seconds.");
+  showBanner(`${because} What you see may be old; it is tried again every few seconds.`);
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
     try {
@@ -154,7 +154,7 @@ function isHinted() {
 }
 
 server.addEventListener("ended", ended);
-server.addEventListener("away", lookForServer);
+server.addEventListener("away", () => lookForServer());
 window.addEventListener("hashchange", route);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
@@ -167,6 +167,7 @@ else {
     entered(await get("session"));
   } catch (error) {
     if (error.status === 401) logIn("Your session has ended. Log in again.");
+    else if (error.status >= 500) lookForServer(error.message);
     else if (error.status !== 0) logIn(error.message);
   }
 }

@@ -1,6 +1,7 @@
 // Parts of several views: notices, forms, tables, facts, dialogs.
 
 import { button, h, replace } from "./dom.js";
+import { clock } from "./times.js";
 
 /** What went wrong, where it is looked for. */
 export function problem(error) {
@@ -83,9 +84,9 @@ export function changes(changed) {
 
 /**
  * Asks before something is done that cannot be taken back. Resolves to null, or to what was
- * written where a `reason` is asked for.
+ * written where a `reason` is asked for. Who leaves the view, which aborts `signal`, has said no.
  */
-export function confirmed({ title, text, action, reason = null }) {
+export function confirmed({ title, text, action, signal, reason = null }) {
   const why = reason ? input("reason", { maxlength: 200 }) : null;
   return new Promise((resolve) => {
     const form = h("form", { method: "dialog" },
@@ -98,8 +99,11 @@ export function confirmed({ title, text, action, reason = null }) {
       ),
     );
     const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
+    const leave = () => dialog.close("");
+    signal.addEventListener("abort", leave);
     dialog.addEventListener("close", () => {
-      const isYes = dialog.returnValue === "yes";
+      signal.removeEventListener("abort", leave);
+      const isYes = !signal.aborted && dialog.returnValue === "yes";
       dialog.remove();
       resolve(isYes ? (why?.value ?? "") : null);
     });
@@ -110,32 +114,50 @@ export function confirmed({ title, text, action, reason = null }) {
 
 /**
  * Loads now and every `seconds`, while the view is there and seen. What was shown stays when a
- * later load fails; the banner says why. Gives a function that loads at once.
+ * later load fails; above it is said since when it is old, and why. Gives a function that loads
+ * at once; an answer that another one has overtaken is not shown.
  */
 export function keepLoaded(into, signal, seconds, load, show) {
+  const old = h("div", { role: "status" });
   let timer;
-  let isShown = false;
+  let shownAt = null;
+  let loads = 0;
   const again = async () => {
     clearTimeout(timer);
     if (signal.aborted) return;
-    if (!document.hidden || !isShown) await once();
+    if (!document.hidden || shownAt === null) await once();
     clearTimeout(timer);
     if (!signal.aborted) timer = setTimeout(again, seconds * 1000);
   };
   const once = async () => {
+    loads += 1;
+    const mine = loads;
     try {
-      const found = await load(signal);
-      if (signal.aborted) return;
+      const found = await load();
+      if (signal.aborted || mine !== loads) return;
       show(found);
-      isShown = true;
+      shownAt = new Date();
+      replace(old);
     } catch (error) {
-      if (signal.aborted || error.status === 401 || error.status === 0) return;
-      if (!isShown || error.status === 404) replace(into, problem(error));
+      if (signal.aborted || mine !== loads || error.status === 401 || error.status === 0) return;
+      if (shownAt === null || error.status === 404) {
+        shownAt = null;
+        replace(old);
+        replace(into, problem(error));
+      } else sayOld(old, shownAt, error);
     }
   };
   signal.addEventListener("abort", () => clearTimeout(timer));
   if (!into.firstChild) replace(into, h("p", { class: "faint loading" }, "Loading …"));
+  into.before(old);
   again();
   return again;
+}
+
+/** Not said again while it stays the same: some hear it read. */
+function sayOld(old, shownAt, error) {
+  const said = problem({ title: `Not up to date since ${clock(shownAt)}`, detail: error.detail || String(error.message ?? error) });
+  said.removeAttribute("role");
+  if (old.textContent !== said.textContent) replace(old, said);
 }
 

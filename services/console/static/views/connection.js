@@ -24,23 +24,21 @@ export function show(main, { heading, id, signal }) {
   replace(heading, "Connection ", foreign(id, { class: "mono" }));
   replace(main, h("div", { class: "head" }, heading, controls), said, body);
   const loadNow = keepLoaded(body, signal, REFRESH_SECONDS,
-    async () => {
-      const found = await get(`connections/${part(id)}`, {}, signal);
-      return found.connection ?? found;
-    },
+    () => get(`connections/${part(id)}`, {}, signal),
     (one) => {
       if (one.endedAt) replace(controls);
-      else if (!controls.firstChild) fillControls(controls, act);
+      else if (!controls.firstChild) fillControls(controls, act, signal);
       update(body, one);
     });
 }
 
-function fillControls(controls, act) {
+function fillControls(controls, act, signal) {
   const close = async () => {
     const reason = await confirmed({
       title: "Close this connection?",
       text: "Its client may come again at once. To keep it out, revoke its token.",
       action: "Close it",
+      signal,
       reason: "Reason, for the log",
     });
     if (reason !== null) await act("close", { reason }, "It is closed.");
@@ -50,6 +48,7 @@ function fillControls(controls, act) {
       title: "Tell it everything again?",
       text: "It joins again, and is told the newest state of everything.",
       action: "Resynchronise",
+      signal,
     });
     if (yes !== null) await act("resync", undefined, "It is told the newest state of everything.");
   };

@@ -48,15 +48,25 @@ const COLUMNS = [
   { label: "Last sent", cell: (one) => ago(one.toldAt) },
 ];
 
-function update(body, { connections, isMore }, asked) {
+function update(body, { connections, silent, isMore }, asked) {
   const focused = body.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-  if (!connections.length) {
+  const lacking = silent.length ? lacks(silent) : null;
+  if (!connections.length && lacking) {
+    replace(body, lacking, empty("No connection is known on the other gateways"));
+  } else if (!connections.length) {
     replace(body, asked.user || asked.account || asked.transport || asked.phase
       ? empty("No connection fits this filter")
       : empty("Nobody is connected", "A client connects by an event source or a WebSocket: the tutorial for authors of clients shows how."));
   } else {
-    replace(body, table("Connections, the newest first", COLUMNS, connections),
+    replace(body, lacking, table("Connections, the newest first", COLUMNS, connections),
       isMore ? h("p", { class: "faint" }, "There are more. A filter shows others.") : null);
   }
   if (focused) [...body.querySelectorAll("a")].find((one) => one.getAttribute("href") === focused)?.focus({ preventScroll: true });
+}
+
+/** Of gateways that others know of, and that did not answer in time. */
+function lacks(silent) {
+  return h("div", { class: "notice notice-bad" },
+    h("strong", {}, `${silent.length} gateway${silent.length === 1 ? "" : "s"} did not answer in time`),
+    h("p", {}, "Connections that are missing here: those of ", silent.map((id) => [foreign(id, { class: "mono" }), " "])));
 }

@@ -27,10 +27,13 @@ export function show(main, { heading, query, signal }) {
     field("Its id or name", input("receiver", { required: true, value: query.get(kind) ?? "" })),
     h("div", { class: "actions" }, h("button", { class: "primary" }, "Explain")),
   );
+  let before = new AbortController();
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    before.abort();
+    before = new AbortController();
     const asked = Object.fromEntries(new FormData(form));
-    await ask(question(asked), answer, signal);
+    await ask(question(asked), answer, AbortSignal.any([signal, before.signal]));
   });
   replace(main,
     h("div", { class: "head" }, heading, h("p", { class: "lead" }, "Why was somebody told of an event, or why not?")),
@@ -48,11 +51,12 @@ function question({ about, kind, receiver }) {
   return { [isEvent ? "event" : "account"]: text, [kind]: receiver.trim() };
 }
 
+/** `signal`: the view was left, or something else was asked. */
 async function ask(asked, answer, signal) {
   replace(answer, h("p", { class: "faint loading" }, "Reading the evidence …"));
   try {
     const explanation = await post("explain", asked, signal);
-    replace(answer, ...explained(explanation));
+    if (!signal.aborted) replace(answer, ...explained(explanation));
   } catch (error) {
     if (!signal.aborted) replace(answer, problem(error));
   }

@@ -5,7 +5,7 @@ import { field, input, notice, problem } from "../parts.js";
 export const title = "Log in";
 
 export function show(main, { heading, because, entered }) {
-  const token = input("token", { type: "password", required: true, autocomplete: "current-password", maxlength: 2800 });
+  const token = input("token", { type: "password", required: true, autocomplete: "current-password" });
   const said = h("div", {}, because ? notice(because) : null);
   const enter = h("button", { class: "primary" }, "Log in");
   const logIn = async (event) => {

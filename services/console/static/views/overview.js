@@ -1,7 +1,7 @@
 import { get } from "../api.js";
 import { lineChart } from "../charts.js";
 import { empty, foreign, h, link, place, replace, state } from "../dom.js";
-import { keepLoaded, problem, section, table } from "../parts.js";
+import { keepLoaded, section, table } from "../parts.js";
 import { ago, span } from "../times.js";
 
 export const title = "Overview";
@@ -49,9 +49,8 @@ function tilesOf(now) {
   const connections = gateways.flatMap((one) => Object.values(one.connections)).reduce((all, one) => all + one, 0);
   const isLate = (outbox?.oldestSeconds ?? 0) > LATE_SECONDS;
   return [
-    ...(log ? [] : [problem({ title: "The log cannot be read", detail: "NATS does not answer: nothing is told to anybody until it does. Nothing is lost meanwhile." })]),
     h("div", { class: "tiles" },
-      tile("Log", log ? number(log.messages) : "–", log ? [`events kept, up to ${number(log.lastSequence)}`, log.bytesMax > 0 ? `${percent(log.bytes, log.bytesMax)} of its space` : null] : ["not readable"], place("events")),
+      tile("Log", number(log.messages), [`events kept, up to ${number(log.lastSequence)}`, log.bytesMax > 0 ? `${percent(log.bytes, log.bytesMax)} of its space` : null], place("events")),
       tile("Outbox", number(outbox?.waiting), [isLate ? state("bad", `oldest waits ${span(outbox.oldestSeconds)}`) : state("good", outbox?.waiting ? "on its way to the log" : "all is in the log")]),
       tile("Connections", number(connections), [`on ${gateways.length} gateway${gateways.length === 1 ? "" : "s"}`], place("connections")),
       tile("Webhooks", number(Object.values(lanes).reduce((all, one) => all + one, 0)),

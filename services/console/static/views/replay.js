@@ -34,7 +34,7 @@ export function show(main, { heading, query, signal }) {
     event.preventDefault();
     const isDry = event.submitter?.value !== "send";
     const asked = question(new FormData(form), really.checked, isDry);
-    if (isDry || (await isSure(asked))) await run.start(asked);
+    if (isDry || (await isSure(asked, signal))) await run.start(asked, event.submitter);
   });
   replace(main,
     h("div", { class: "head" }, heading, h("p", { class: "lead" }, "Send what the log says again, to a webhook.")),
@@ -43,11 +43,12 @@ export function show(main, { heading, query, signal }) {
   );
 }
 
-async function isSure(asked) {
+async function isSure(asked, signal) {
   const yes = await confirmed({
     title: "Send it again?",
     text: `Subscription ${asked.subscription} is sent old states of the log, one message after the other. Count first, if you do not know how many.`,
     action: "Send",
+    signal,
   });
   return yes !== null;
 }
@@ -71,38 +72,43 @@ class Run {
     this.signal = signal;
   }
 
-  async start(asked) {
+  /** `begun` has the focus again when Stop, which may have it, is gone. */
+  async start(asked, begun) {
     const stop = new AbortController();
     const onLeave = () => stop.abort();
     this.signal.addEventListener("abort", onLeave);
     for (const one of this.form.querySelectorAll("button")) one.disabled = true;
-    this.stopping = button("Stop", () => stop.abort());
+    const told = h("div", {});
+    const stopping = h("div", { class: "actions" }, button("Stop", () => stop.abort()));
+    replace(this.output, told, stopping);
     let last = { sent: 0 };
-    this.tell("busy", asked.dryRun ? "counting" : "sending", last, this.stopping);
+    tell(told, "busy", asked.dryRun ? "counting" : "sending", last);
     try {
       for await (const line of postLines("replays", asked, stop.signal)) {
         if (line.error) throw { title: "The replay stopped", detail: `${words(line.error)} ${last.sent} had been sent.` };
         last = line;
-        if (line.done) this.tell("good", asked.dryRun ? "would be sent" : "sent", line);
-        else this.tell("busy", asked.dryRun ? "counting" : "sending", line, this.stopping);
+        if (line.done) tell(told, "good", asked.dryRun ? "would be sent" : "sent", line);
+        else tell(told, "busy", asked.dryRun ? "counting" : "sending", line);
       }
       if (!last.done) throw { title: "The replay was cut short", detail: `${last.sent} had been sent.` };
     } catch (error) {
-      if (stop.signal.aborted) this.tell("held", "stopped", last);
-      else replace(this.output, problem(error));
+      if (stop.signal.aborted) tell(told, "held", "stopped", last);
+      else replace(told, problem(error));
     } finally {
       this.signal.removeEventListener("abort", onLeave);
       for (const one of this.form.querySelectorAll("button")) one.disabled = false;
+      const hasFocus = stopping.contains(document.activeElement);
+      stopping.remove();
+      if (hasFocus) begun?.focus();
     }
   }
+}
 
-  tell(kind, word, { sent, cursor }, ...more) {
-    const count = `${(sent ?? 0).toLocaleString("en")} event${sent === 1 ? "" : "s"}`;
-    replace(this.output,
-      h("p", { class: "verdict" }, state(kind, `${count} ${word}`)),
-      cursor ? h("p", {}, "Up to ", copyable(cursor)) : null,
-      more.length ? h("div", { class: "actions" }, more) : null);
-  }
+function tell(told, kind, word, { sent, cursor }) {
+  const count = `${(sent ?? 0).toLocaleString("en")} event${sent === 1 ? "" : "s"}`;
+  replace(told,
+    h("p", { class: "verdict" }, state(kind, `${count} ${word}`)),
+    cursor ? h("p", {}, "Up to ", copyable(cursor)) : null);
 }
 
 const words = (error) => (typeof error === "string" ? error : (error.detail ?? error.title ?? "It failed."));

@@ -32,7 +32,7 @@ export function show(main, { heading, id, signal }) {
   };
   replace(heading, "Subscription ", foreign(id, { class: "mono" }));
   replace(main, h("div", { class: "head" }, heading, controls), said, body);
-  fillControls(controls, act);
+  fillControls(controls, act, signal);
   const loadNow = keepLoaded(body, signal, REFRESH_SECONDS,
     () => get(`subscriptions/${part(id)}`, {}, signal),
     (lane) => {
@@ -41,12 +41,13 @@ export function show(main, { heading, id, signal }) {
     });
 }
 
-function fillControls(controls, act) {
+function fillControls(controls, act, signal) {
   const resync = async () => {
     const yes = await confirmed({
       title: "Tell it everything again?",
       text: "It is sent the newest state of every account that it follows, as if it had never been told. Its client must read what that says.",
       action: "Resynchronise",
+      signal,
     });
     if (yes !== null) await act("resync");
   };
