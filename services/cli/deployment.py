@@ -50,6 +50,8 @@ def secrets_command(
 async def _write_secrets(
     directory: Path, nats: Sequence[str], postgres: str, *, as_json: bool
 ) -> None:
+    if without := [address for address in nats if not all(address.rpartition(":"))]:
+        raise CouldNotStartError(f"Not host:port, as --nats needs it: {', '.join(without)!r}.")
     try:
         files = write_secrets(directory, nats, postgres)
     except (OSError, msgspec.MsgspecError) as error:

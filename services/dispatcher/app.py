@@ -215,10 +215,6 @@ class Dispatcher:
         """Returns when the method services that are there now were found, by `run`."""
         await self._services.met.wait()
 
-    def forget_sessions(self) -> None:
-        """Look at the grants again; messages may have been lost."""
-        self._sessions.forget()
-
     def receive_control(self, message: ControlMessage) -> None:
         """Call it for each control message, as well as the authenticator's."""
         self._sessions.receive_control(message)
@@ -259,11 +255,6 @@ class Dispatcher:
             await self._tell(message)
         except BusUnavailableError as error:
             _log.warning("control_message_not_sent", extra={"error": str(error)})
-
-
-def dispatcher_routes(resources: DispatcherResources) -> list[Route]:
-    """The routes alone; grants are then seen when the cache of sessions ends."""
-    return Dispatcher(resources).routes()
 
 
 async def run(

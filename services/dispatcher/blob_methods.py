@@ -197,7 +197,7 @@ class BlobMethods:
         arguments = read_arguments(call.arguments, LookupArguments)
         account = call.account(arguments.account_id)
         self._check_count(arguments.ids)
-        types = [self._types.get(name) for name in arguments.type_names]
+        types = [self._types.get(name) for name in dict.fromkeys(arguments.type_names)]
         known = [
             declared
             for declared in types

@@ -13,6 +13,7 @@ import asyncpg
 from services.dispatcher.blob_store import BlobKeeper
 from shared.store.appends import forget_keys
 from shared.store.past import forget_past
+from shared.store.pool import POSTGRES_ERRORS
 from shared.store.records import trim_history
 
 HISTORY = timedelta(days=31)  # RFC 8620 section 5.2: at least 30 days
@@ -49,7 +50,7 @@ async def run_jobs(pool: asyncpg.Pool, keeper: BlobKeeper) -> None:
 async def _do(name: str, job: Callable[[], Awaitable[int]]) -> None:
     try:
         count = await job()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except POSTGRES_ERRORS as error:
         _log.warning("job_failed", extra={"job": name, "error": repr(error)})
         return
     if count:

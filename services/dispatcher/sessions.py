@@ -68,11 +68,6 @@ class Sessions:
                 self._cache.popitem(last=False)
         return made
 
-    def forget(self) -> None:
-        """Of everybody: messages may have been lost."""
-        self._generation += 1
-        self._cache.clear()
-
     def receive_control(self, message: ControlMessage) -> None:
         """For `listen_control`."""
         if message.grants_changed is not None:

@@ -1,10 +1,10 @@
 """A NATS connection that cannot go deaf.
 
-nats-py 2.16 ends its read loop, silently and for good, on an exception in the error callback and
-on a PONG that nobody waits for any more; it closes for good on most errors that a server reports;
-and it sends what was published before a reconnect after it, when the caller has long been told of
-a failure. `_Client` closes these holes. Its `flush`,
-`drain` and JetStream context are not used (docs/adr/0005).
+nats-py 2.16 ends its read loop, silently and for good, on an exception in the error callback, on
+a PONG that nobody waits for any more, and on a message that it cannot read; it closes for good on
+most errors that a server reports; and it sends what was published before a reconnect after it, when
+the caller has long been told of a failure. `_Client` closes these holes. Its `flush`, `drain` and
+JetStream context are not used (docs/adr/0005).
 """
 
 import asyncio
@@ -27,6 +27,7 @@ _SERVER_VERSION_MIN = (2, 15, 1)  # older ones ignore fields that they do not kn
 
 
 _RECONNECT_SECONDS = 0.25
+_ERROR_CHARACTERS_MAX = 500
 _PERMISSIONS_VIOLATION = "permissions violation"
 
 
@@ -58,12 +59,13 @@ class _Client(Client):
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
+        """What cannot be read, such as headers or a reply subject in no UTF-8, is dropped."""
         receive = self._ears.get(sid)
-        if receive is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        known = await self._process_headers(headers) if headers else None
         try:
+            if receive is None:
+                await super()._process_msg(sid, subject, reply, data, headers)
+                return
+            known = await self._process_headers(headers) if headers else None
             receive(self._build_message(sid, subject, reply, data, known))
         except Exception as error:  # noqa: BLE001 - else the read loop would end, silently
             await self._error_cb(error)
@@ -246,7 +248,8 @@ def _identity(url: str) -> dict[str, str]:
 
 async def _report(error: Exception) -> None:
     """nats-py's read loop ends when this raises, so it must not."""
-    _log.warning("nats_error", extra={"error": repr(error)})
+    text = repr(error)[:_ERROR_CHARACTERS_MAX]  # one of decoding quotes all that it could not read
+    _log.warning("nats_error", extra={"error": text})
 
 
 async def _close(client: Client) -> None:

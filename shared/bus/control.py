@@ -11,6 +11,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from shared.bus.connection import Bus
+from shared.jmap.i_json import MSGSPEC_ERRORS
 
 CONTROL_SUBJECT = "tidings.control"
 
@@ -42,7 +43,7 @@ async def listen_control(bus: Bus, listener: Callable[[ControlMessage], None]) -
     async def receive(message: Msg) -> None:
         try:
             control = _decoder.decode(message.data)
-        except msgspec.MsgspecError as error:  # of another version, or not ours
+        except MSGSPEC_ERRORS as error:  # of another version, or not ours
             _log.warning("control_message_unreadable", extra={"error": str(error)})
             return
         listener(control)

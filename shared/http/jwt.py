@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from shared.jmap.i_json import MSGSPEC_ERRORS
+
 TOKEN_CHARACTERS_MAX = 8192
 _LEEWAY = timedelta(seconds=60)  # between the clocks of two servers
 _RSA_BITS_MIN = 2048
@@ -66,7 +68,9 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     crit: list[str] | None = None
 
 
-_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=2**40)]
+_Seconds: TypeAlias = Annotated[
+    float, msgspec.Meta(ge=0, le=2**37)
+]  # to the year 6325; datetime ends at 9999
 
 
 class _Claims(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +95,7 @@ def key_set(document: bytes) -> KeySet:
     """Key id -> key. Raises JwtError; keys of kinds that are not known are left out."""
     try:
         keys = msgspec.json.decode(document, type=_KeySet).keys
-    except msgspec.MsgspecError as error:
+    except MSGSPEC_ERRORS as error:
         raise JwtError("The key set is not a JWKS document.") from error
     made = {key.kid: _public_key(key) for key in keys if key.use in (None, "sig")}
     return {kid: key for kid, key in made.items() if key is not None}
@@ -133,7 +137,7 @@ def _claims(part: str, rules: JwtRules, now: datetime) -> JwtClaims:
         raise JwtError("The token is not valid yet.")
     try:
         name = msgspec.json.decode(b"" if user_name is None else user_name, type=str)
-    except msgspec.MsgspecError as error:
+    except MSGSPEC_ERRORS as error:
         raise JwtError("The token names no user.") from error
     return JwtClaims(user_name=name, scopes=frozenset(claims.scope.split()), expires_at=expires_at)
 
@@ -185,7 +189,7 @@ def _public_key(key: _Key) -> PublicKey | None:
 def _decode(part: str, type_: type[T]) -> T:
     try:
         return msgspec.json.decode(_octets(part), type=type_)
-    except msgspec.MsgspecError as error:
+    except MSGSPEC_ERRORS as error:
         raise JwtError("The token is malformed.") from error
 
 

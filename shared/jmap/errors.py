@@ -4,15 +4,20 @@ import msgspec
 
 from shared.jmap.i_json import JsonObject, JsonValue
 
+_DETAIL_CHARACTERS_MAX = 500
 _REQUEST_ERROR = "urn:ietf:params:jmap:error:"
 
 
 class RequestError(Exception):
-    """The whole request fails, with problem details (RFC 7807)."""
+    """The whole request fails, with problem details (RFC 7807).
+
+    What `detail` quotes of a request may be as large as that, and goes into a header, too.
+    """
 
     def __init__(
         self, kind: str, detail: str, *, http_status: int = 400, limit: str | None = None
     ) -> None:
+        detail = detail[:_DETAIL_CHARACTERS_MAX]
         super().__init__(detail)
         self.type = _REQUEST_ERROR + kind
         self.detail = detail

@@ -21,6 +21,9 @@ DEPTH_MAX = 64
 
 INT_MAX = 2**53 - 1
 
+MSGSPEC_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for octets that are not the JSON that is wanted: not only its own errors."""
+
 _INT_CHARACTERS_MAX = 17
 
 # One that does not end goes to the end of the text, and nothing is tried twice: else each of its

@@ -97,7 +97,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(body: bytes) -> Event:
-    """Raises msgspec.ValidationError or msgspec.DecodeError for what is no event."""
+    """Raises one of MSGSPEC_ERRORS for what is no event."""
     return _decoder.decode(body)
 
 

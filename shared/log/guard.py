@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from shared.bus.connection import BusUnavailableError
 from shared.bus.jetstream import JetStreamError
+from shared.bus.publisher import AppendRefusedError
 from shared.log.appender import LogUnavailableError
 from shared.log.keeper import SoundLog
 from shared.store.pool import POSTGRES_ERRORS
@@ -50,6 +51,7 @@ class LogGuard:
                 BusUnavailableError,
                 JetStreamError,
                 LogUnavailableError,
+                AppendRefusedError,  # of a repair: until there is room again, for one
                 *POSTGRES_ERRORS,
             ) as error:
                 self._sound.clear()

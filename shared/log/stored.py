@@ -2,8 +2,7 @@
 
 import logging
 
-import msgspec
-
+from shared.jmap.i_json import MSGSPEC_ERRORS
 from shared.log.event import Event, StoredEvent, decode_event
 
 _log = logging.getLogger(__name__)
@@ -16,6 +15,6 @@ def stored_event(subject: str, sequence: int, body: bytes) -> StoredEvent:
     """
     try:
         return StoredEvent(sequence, decode_event(body))
-    except msgspec.DecodeError:
+    except MSGSPEC_ERRORS:
         _log.exception("event_unreadable", extra={"sequence": sequence, "subject": subject})
         return StoredEvent(sequence, Event(changed={}, unchanged={}, at=""))

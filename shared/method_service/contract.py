@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import field
 
-from shared.jmap.i_json import JsonObject, NotIJsonError, decode_i_json, encode_json
+from shared.jmap.i_json import MSGSPEC_ERRORS, JsonObject, NotIJsonError, decode_i_json, encode_json
 
 CONTRACT_VERSION = 1
 """Members may be added to a version, and are ignored by who does not know them."""
@@ -117,7 +117,7 @@ def read_info(body: bytes) -> tuple[str, ServiceDescription] | None:
         raise ContractError("it says more of itself than 64 KiB")
     try:
         info = _info_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except MSGSPEC_ERRORS as error:
         raise ContractError(f"its INFO cannot be read: {error}") from error
     if info.type != _INFO_TYPE or not info.metadata or _CAPABILITY not in info.metadata:
         return None

@@ -89,17 +89,17 @@ async def lock_account(
     Returns the role of `user_id` as it is now; None without a user, or without a grant. Raises
     AccountGoneError.
     """
-    row = await connection.fetchrow(
-        """
-        SELECT (SELECT role FROM grants WHERE user_id = $2 AND account_id = $1) AS role
-        FROM accounts WHERE id = $1 AND removed_at IS NULL FOR UPDATE
-        """,
-        account_id,
-        user_id,
+    found = await connection.fetchval(
+        "SELECT true FROM accounts WHERE id = $1 AND removed_at IS NULL FOR UPDATE", account_id
     )
-    if row is None:
+    if found is None:
         raise AccountGoneError(account_id)
-    role: Role | None = row["role"]
+    if user_id is None:
+        return None
+    # Not in the statement that waits: its snapshot has grants that were taken while it waited.
+    role: Role | None = await connection.fetchval(
+        "SELECT role FROM grants WHERE user_id = $1 AND account_id = $2", user_id, account_id
+    )
     return role
 
 

@@ -24,8 +24,9 @@ from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve, url_of
 from shared.store.credentials import issue_token
 from shared.store.outbox import OutboxEntry
-from shared.store.people import add_user
+from shared.store.people import add_grant, add_user
 from shared.store.pool import open_pool
+from shared.store.records import Role
 from shared.web_push.sealing import Vault
 from shared.web_push.settings import Exemption, WebhookPolicySettings
 from tests.support.certificate import Certificate
@@ -58,6 +59,11 @@ class RunningDispatcher:
         _, token = await issue_token(self.pool, name)
         self.clients.append(JmapClient(self.url, token, account_id))
         return self.clients[-1]
+
+    async def grant(self, account_id: str, name: str, role: Role) -> None:
+        """Known at once, as from a control message."""
+        user_id = await add_grant(self.pool, account_id, name, role)
+        self.dispatcher.receive_control(ControlMessage(grants_changed=user_id))
 
 
 class MethodFailedError(AssertionError):

@@ -50,6 +50,7 @@ _COMMIT_SECONDS_MAX = 5.0
 _ANSWER_SECONDS_MAX = 10.0
 _ROUND_LOCK_MILLISECONDS = 200
 _ALONE_AT_ONCE = 4  # connections
+_GONE: Refusal = "accountNotFound"
 _NOT_FOUND, _UNPROCESSABLE, _UNAVAILABLE = 404, 422, 503
 
 
@@ -171,9 +172,10 @@ class Appends:
         match landing.result:
             case KeyedAnswer(not_appended=not_appended, cursor=str(cursor)):
                 return _done(cursor, not_appended), "repeated"
-            case Taken(not_appended=not_appended):
-                if not landing.appended:
-                    return _refused(not_appended), "refused"
+            case Taken(not_appended=not_appended, account_ids=kept):
+                if not landing.appended:  # those that an earlier request had kept are gone since
+                    gone = dict.fromkeys(kept, _GONE)
+                    return _refused({**not_appended, **gone}), "refused"
                 cursor = await self._landed(landing.appended)
                 if asked.key is not None:
                     cursor = await self._settlements.answer((asked.key, cursor))
@@ -247,9 +249,9 @@ def _done(cursor: str, not_appended: Mapping[str, Refusal]) -> AppendAnswer:
 
 def _refused(not_appended: Mapping[str, Refusal]) -> AppendAnswer:
     """Nothing of it could be kept."""
-    is_unknown = set(not_appended.values()) == {"accountNotFound"}
+    is_unknown = set(not_appended.values()) == {_GONE}
     status = _NOT_FOUND if is_unknown else _UNPROCESSABLE
-    kind = "accountNotFound" if is_unknown else "overQuota"
+    kind = _GONE if is_unknown else "overQuota"
     problem = RequestError(kind, "No account of the request took it.", http_status=status).problem()
     problem["notAppended"] = {key: _problem(refusal) for key, refusal in not_appended.items()}
     return AppendAnswer(status, problem)

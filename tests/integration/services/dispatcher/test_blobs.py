@@ -12,7 +12,7 @@ import pytest
 from services.dispatcher.blob_store import BlobLimits
 from shared.jmap.session import CORE, CoreLimits
 from shared.store.blobs import PIECE_BYTES
-from shared.store.people import add_account, add_grant
+from shared.store.people import add_account
 from tests.support.dispatcher import (
     BLOB,
     CONTACTS,
@@ -134,8 +134,7 @@ async def test_only_who_uploaded_it_sees_an_unreferenced_blob(
     team = await add_account(dispatcher.pool, "team")
     other = await dispatcher.user("grace")
     for name in ("ada", "grace"):
-        await add_grant(dispatcher.pool, team, name, "write")
-    dispatcher.dispatcher.forget_sessions()
+        await dispatcher.grant(team, name, "write")
     ours = JmapClient(client.url, client.token, team)
     theirs = JmapClient(client.url, other.token, team)
     blob_id = (await upload(ours, PNG))["blobId"]
@@ -239,8 +238,7 @@ async def test_blobs_are_copied_between_accounts(
 ) -> None:
     """C-43; and a copied card takes its media with it."""
     team = await add_account(dispatcher.pool, "team")
-    await add_grant(dispatcher.pool, team, "ada", "write")
-    dispatcher.dispatcher.forget_sessions()
+    await dispatcher.grant(team, "ada", "write")
     ours = JmapClient(client.url, client.token, team)
     large = (await upload(client, LARGE))["blobId"]
     call = {"fromAccountId": client.account_id, "accountId": team}
@@ -359,6 +357,8 @@ async def test_who_refers_to_a_blob_is_looked_up(client: JmapClient) -> None:
         {"id": unused, "matchedIds": {"ContactCard": []}},
         {"id": "gnone", "matchedIds": {"ContactCard": []}},
     ]
+    again = await client.call("Blob/lookup", typeNames=["ContactCard"] * 9, ids=[used])
+    assert again["list"] == answer["list"][:1]
     for names in (["AddressBook"], ["Nope"]):
         error = await client.error("Blob/lookup", typeNames=names, ids=[])
         assert error["type"] == "unknownDataType"

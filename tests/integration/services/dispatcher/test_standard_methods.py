@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.jmap.session import CoreLimits
-from shared.store.people import add_account, add_grant
+from shared.store.people import add_account
 from shared.store.records import trim_history
 from tests.support.dispatcher import JmapClient, RunningDispatcher, running_dispatcher
 
@@ -215,11 +215,10 @@ async def test_copies_go_to_another_account(
 ) -> None:
     """C-33."""
     team = await add_account(dispatcher.pool, "team")
-    await add_grant(dispatcher.pool, team, "ada", "write")
+    await dispatcher.grant(team, "ada", "write")
     other = await dispatcher.user("grace")
     await other.http.aclose()
     client = JmapClient(client.url, client.token, client.account_id)
-    dispatcher.dispatcher.forget_sessions()
     book = next(iter((await client.call(f"{BOOK}/get", accountId=team))["list"]))["id"]
     card = await client.add_card(name={"full": "Ada"}, uid="urn:uuid:1", kind="org")
     copy = {"id": card, "addressBookIds": {book: True}, "kind": "group"}

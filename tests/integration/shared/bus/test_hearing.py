@@ -1,6 +1,8 @@
 """Messages that are passed on as they are read from the socket."""
 
 import asyncio
+import json
+from urllib.parse import urlsplit
 
 import pytest
 from nats.aio.msg import Msg
@@ -51,6 +53,55 @@ async def test_an_ear_that_fails_does_not_make_the_connection_deaf(nats_url: str
         await say(ear, "good", "bad", "better")
         await eventually(lambda: heard == [b"good", b"bad", b"better"])
         assert ear.is_connected
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_what_cannot_be_read_does_not_make_the_connection_deaf(
+    nats_url: str, *, is_early: bool
+) -> None:
+    """A publisher may put any octets into headers and a reply subject."""
+    heard: list[bytes] = []
+
+    async def receive(message: Msg) -> None:
+        heard.append(message.data)
+
+    async with open_bus(nats_url, name="ear") as ear:
+        if is_early:
+            await ear.hear("words", lambda message: heard.append(message.data))
+        else:
+            await ear.client.subscribe("words", cb=receive)
+        await ear.client.flush()
+        generation = ear.generation
+        await _publish_raw(
+            nats_url,
+            _with_headers(b"NATS/1.0 \xff\xff\xff\r\n\r\n"),
+            _with_headers(b"NATS/1.0 503 \xff\r\n\r\n"),
+            _with_headers(b"N"),
+            _with_headers(b"NATS/1.0\r\n"),
+            _with_headers(b"NATS/1.0\r\n\xff: \xff\r\n\r\n"),
+            b"PUB words \xff 3\r\nbad\r\n",
+        )
+        await say(ear, "good")
+        await eventually(lambda: b"good" in heard)
+        assert ear.is_connected
+        assert ear.generation == generation
+
+
+def _with_headers(headers: bytes) -> bytes:
+    return b"HPUB words %d %d\r\n%sbad\r\n" % (len(headers), len(headers) + 3, headers)
+
+
+async def _publish_raw(nats_url: str, *operations: bytes) -> None:
+    """As they are; returns when the server has taken them."""
+    parts = urlsplit(nats_url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    options = {"verbose": False, "headers": True, "user": parts.username, "pass": parts.password}
+    writer.write(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
+    writer.write(b"".join(operations) + b"PING\r\n")
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"INFO")
+        assert await reader.readline() == b"PONG\r\n"
+    writer.close()
 
 
 async def test_it_hears_again_after_the_server_was_away(fresh_nats: NatsServer) -> None:

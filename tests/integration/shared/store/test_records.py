@@ -1,5 +1,6 @@
 """Records are written only if what was assumed is so, and found by their tags through the index."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,15 +10,17 @@ import pytest
 
 from shared.log.event import Cause
 from shared.store.people import add_user
-from shared.store.pool import open_pool
+from shared.store.pool import Connection, open_pool
 from shared.store.records import (
     Assumptions,
     RecordWrite,
     Written,
+    lock_account,
     read_records_seen,
     read_tagged,
     write_records_if,
 )
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -90,6 +93,28 @@ async def test_what_is_so_is_written_once(account: Account) -> None:
 async def test_an_account_that_is_gone_is_not_written_to(account: Account) -> None:
     await account.pool.execute("DELETE FROM accounts WHERE id = $1", account.id)
     assert await account.write("c2") is None
+
+
+async def test_who_waits_for_the_lock_has_the_role_of_after_it(account: Account) -> None:
+    """A grant that was taken while a write waited must not let it pass."""
+    async with account.pool.acquire() as taking, account.pool.acquire() as writing:
+        async with taking.transaction():
+            await lock_account(taking, account.id)
+            waiting = asyncio.create_task(_role(writing, account))
+            waiter = writing.get_server_pid()
+            await eventually(lambda: _waits(account.pool, waiter))
+            await taking.execute("DELETE FROM grants WHERE account_id = $1", account.id)
+        assert await waiting is None
+
+
+async def _role(connection: Connection, account: Account) -> str | None:
+    async with connection.transaction():
+        return await lock_account(connection, account.id, user_id=account.assumed.user_id)
+
+
+async def _waits(pool: asyncpg.Pool, pid: int) -> bool:
+    query = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
+    return bool(await pool.fetchval(query, pid))
 
 
 async def test_tags_are_found_through_their_index_however_small_the_table(

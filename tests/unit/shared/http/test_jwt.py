@@ -47,6 +47,10 @@ def token(
     return make_jwt(key, {**CLAIMS, **claims}, **header)
 
 
+NOT_UTF8 = b'{"alg":"\xff"}'
+DEEP = b'{"alg":"ES256","x":' + b"[" * 6000
+
+
 @pytest.mark.parametrize(
     ("key", "alg", "kid"),
     [(RSA, "RS256", "rsa"), (RSA, "PS256", "rsa"), (EC, "ES256", "ec"), (ED, "EdDSA", "ed")],
@@ -79,6 +83,9 @@ def test_a_token_that_holds_names_its_user(key: PrivateKey, alg: str, kid: str) 
         token(ec.generate_private_key(ec.SECP256R1())),
         make_jwt(EC, CLAIMS, alg="ES256", kid="ec", crit=["exp"]),
         make_jwt(EC, {}, alg="ES256", kid="ec"),
+        token(exp=2**40),
+        f"{b64(NOT_UTF8)}.{b64(b'{}')}.",
+        f"{b64(DEEP)}.{b64(b'{}')}.",
         "a.b.c",
         "..",
         token()[:-4],
@@ -123,3 +130,15 @@ def test_any_text_is_refused_and_nothing_else_happens(text: str) -> None:
     if looks_like_jwt(text):
         with pytest.raises(JwtError):
             verify(text, KEYS, RULES, NOW)
+
+
+@pytest.mark.parametrize("header", [NOT_UTF8, DEEP])
+def test_a_header_that_cannot_be_read_names_no_key(header: bytes) -> None:
+    with pytest.raises(JwtError):
+        key_id(f"{b64(header)}.{b64(b'{}')}.")
+
+
+@pytest.mark.parametrize("document", [NOT_UTF8, DEEP])
+def test_a_key_set_that_cannot_be_read_is_refused(document: bytes) -> None:
+    with pytest.raises(JwtError):
+        key_set(document)

@@ -70,6 +70,14 @@ async def test_an_error_has_problem_details_and_the_headers_of_a_service(
     assert headers["Nats-Service-Error"] == answer["detail"]
 
 
+async def test_what_an_error_quotes_of_a_request_is_cut(api: RunningAppendApi, bus: Bus) -> None:
+    """Else a header, and the answer, could be larger than NATS carries."""
+    answer, headers = await ask(bus, api, {"@type": "StateChange", "x" * 900_000: 1})
+    assert answer["status"] == 400
+    assert len(answer["detail"]) == 500
+    assert headers["Nats-Service-Error"] == answer["detail"]
+
+
 async def test_the_token_is_looked_at(api: RunningAppendApi, bus: Bus) -> None:
     name = await api.pool.fetchval("SELECT name FROM users")
     token_id, token = await issue_token(api.pool, name, ["append"])

@@ -32,6 +32,26 @@ async def test_what_was_not_appended_is_said_again(api: RunningAppendApi) -> Non
     assert second.json() == first.json()
 
 
+async def test_whose_accounts_are_gone_before_it_was_appended_is_told_so(
+    api: RunningAppendApi,
+) -> None:
+    """What the first request could not keep is not kept by the second, in its place."""
+    account = await api.account()
+    body = change({account: {"Email": "e1"}, "alater": {"Email": "e1"}})
+    assert (await api.post(body, key="k1")).json()["notAppended"].keys() == {"alater"}
+    # As if the process had died after the commit.
+    await api.pool.execute("UPDATE append_keys SET cursor = NULL")
+    await api.pool.execute("INSERT INTO accounts VALUES ('alater', 'later', false)")
+    await api.pool.execute("DELETE FROM accounts WHERE id = $1", account)
+    response = await api.post(body, key="k1")
+    assert response.status_code == 404
+    refused = response.json()["notAppended"]
+    assert {key: problem["type"] for key, problem in refused.items()} == {
+        account: "accountNotFound",
+        "alater": "accountNotFound",
+    }
+
+
 async def test_a_key_is_of_one_request(api: RunningAppendApi) -> None:
     account = await api.account()
     await api.append({account: {"Email": "e1"}}, key="k1")
