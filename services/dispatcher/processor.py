@@ -24,6 +24,7 @@ from shared.runtime.traces import Span, SpanKind, Traces
 from shared.store.credentials import Credential
 from shared.store.people import VisibleAccount
 from shared.store.pool import POSTGRES_AWAY
+from shared.store.records import RecordsTooLargeError
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +146,9 @@ class Processor:
             return await method.handle(call)
         except MethodError as error:
             return [("error", error.arguments())]
+        except RecordsTooLargeError:
+            failure = MethodError("requestTooLarge", "These records are too large for one call.")
+            return [("error", failure.arguments())]
         except POSTGRES_AWAY as error:
             _log.warning("database_away", extra={"error": repr(error)})
             return [("error", MethodError("serverUnavailable").arguments())]

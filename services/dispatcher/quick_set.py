@@ -35,6 +35,8 @@ from shared.store.records import (
     write_records_if,
 )
 
+_WANTED_MAX = 50  # records; of more the usual way alone bounds the octets
+
 
 async def set_quickly(
     pool: asyncpg.Pool, target: Target, call: Call, arguments: SetArguments, viewer: Viewer
@@ -44,6 +46,8 @@ async def set_quickly(
     if not _is_plain(declared, arguments):
         return None
     wanted = wanted_ids(arguments, call.created_ids)
+    if len(wanted) > _WANTED_MAX:
+        return None
     found, seen = (
         await read_records_seen(pool, target.account_id, declared.name, wanted)
         if wanted

@@ -45,8 +45,8 @@ from shared.store.records import (
     RecordChange,
     StoredRecord,
     Written,
-    read_all_records,
     read_changes,
+    read_first_ids,
     read_records,
     read_state,
 )
@@ -278,11 +278,13 @@ async def _found(
     objects_max: int,
 ) -> list[StoredRecord]:
     if ids is not None:
-        return await read_records(connection, account_id, declared.name, ids) if ids else []
-    found = await read_all_records(connection, account_id, declared.name, records_max=objects_max)
-    if len(found) > objects_max:
+        return await read_records(connection, account_id, declared.name, ids)
+    every = await read_first_ids(connection, account_id, declared.name, records_max=objects_max)
+    if len(every) > objects_max:
         raise MethodError("requestTooLarge", f"More than {objects_max} records: name ids.")
-    return found
+    found = await read_records(connection, account_id, declared.name, every)
+    place = {record_id: index for index, record_id in enumerate(every)}
+    return sorted(found, key=lambda record: place[record.id])
 
 
 def _sorted_changes(changes: list[RecordChange]) -> JsonObject:

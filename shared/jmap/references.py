@@ -13,8 +13,9 @@ class References:
 
     A request of a few octets for each reference could ask for any number of copies of one large
     value. So what they refer to is paid for from `octets_max`, once for the whole request: its
-    octets as JSON, and the members of each array that a `*` goes over, of which maybe nothing is
-    taken. As large as a request may be is enough for whatever a client could have sent itself.
+    octets as JSON, the members of each array that a `*` goes over, of which maybe nothing is taken,
+    and what must be decoded for it. As large as a request may be is enough for whatever a client
+    could have sent itself.
     """
 
     def __init__(self, octets_max: int) -> None:
@@ -65,8 +66,15 @@ class References:
     def _read(self, index: int) -> JsonValue:
         """The response as the client will read it: members that are still raw JSON are decoded."""
         if index not in self._plain:
-            self._plain[index] = _plain(self.responses[index])
+            self._plain[index] = self._decoded(self.responses[index])
         return self._plain[index]
+
+    def _decoded(self, response: MethodResponse) -> JsonValue:
+        if not any(_is_raw(member) for member in response.arguments.values()):
+            return response.arguments  # type: ignore[return-value]  # no member is Raw
+        body = encode_json(response.arguments)
+        self._spend(len(body))
+        return decode_i_json(body, depth_max=1000)
 
     def _spend(self, octets: int) -> None:
         if octets > self._octets_left:
@@ -75,12 +83,6 @@ class References:
                 f"The references of a request may refer to {self._octets_max} octets in all.",
             )
         self._octets_left -= octets
-
-
-def _plain(response: MethodResponse) -> JsonValue:
-    if not any(_is_raw(member) for member in response.arguments.values()):
-        return response.arguments  # type: ignore[return-value]  # no member is Raw
-    return decode_i_json(encode_json(response.arguments), depth_max=1000)
 
 
 def _is_raw(member: object) -> bool:

@@ -21,6 +21,12 @@ Role: TypeAlias = Literal["owner", "write", "read"]
 """What a grant lets a user do with an account."""
 
 
+READ_OCTETS_MAX = 10_000_000
+"""Of the records that are read at once: each may be large, and all of them are held in memory."""
+
+_RECORDS_AT_ONCE = 50  # most calls are about fewer, and take one round trip
+
+
 class StoredRecord(msgspec.Struct, frozen=True):
     """A record that exists; `data` is its JSON without the id."""
 
@@ -74,6 +80,10 @@ class AccountGoneError(LookupError):
     """The account was removed."""
 
 
+class RecordsTooLargeError(Exception):
+    """More than `READ_OCTETS_MAX`; fewer of them at once can be read."""
+
+
 def tag(account_id: str, type_name: str, *parts: str) -> int:
     """64 bits that stand for a value of a record in the index."""
     text = "\0".join((account_id, type_name, *parts))
@@ -115,17 +125,25 @@ async def read_state(connection: Connection, account_id: str, type_name: str) ->
 async def read_records(
     connection: Connection, account_id: str, type_name: str, ids: Sequence[str]
 ) -> list[StoredRecord]:
-    """Those of `ids` that exist, in no order."""
-    rows = await connection.fetch(
-        """
-        SELECT id, data FROM records
-        WHERE account_id = $1 AND type = $2 AND id = ANY($3::text[]) AND data IS NOT NULL
-        """,
-        account_id,
-        type_name,
-        [record_id for record_id in ids if is_id(record_id)],  # PostgreSQL refuses U+0000
-    )
-    return [StoredRecord(row["id"], row["data"]) for row in rows]
+    """Those of `ids` that exist, in no order. Raises RecordsTooLargeError."""
+    wanted = [record_id for record_id in ids if is_id(record_id)]  # PostgreSQL refuses U+0000
+    found: list[StoredRecord] = []
+    octets_left = READ_OCTETS_MAX
+    for place in range(0, len(wanted), _RECORDS_AT_ONCE):
+        rows = await connection.fetch(
+            """
+            SELECT id, data FROM records
+            WHERE account_id = $1 AND type = $2 AND id = ANY($3::text[]) AND data IS NOT NULL
+            """,
+            account_id,
+            type_name,
+            wanted[place : place + _RECORDS_AT_ONCE],
+        )
+        octets_left -= sum(len(row["data"]) for row in rows)
+        if octets_left < 0:
+            raise RecordsTooLargeError
+        found += [StoredRecord(row["id"], row["data"]) for row in rows]
+    return found
 
 
 async def read_records_seen(
@@ -160,6 +178,23 @@ async def read_all_records(
         records_max + 1,
     )
     return [StoredRecord(row["id"], row["data"]) for row in rows]
+
+
+async def read_first_ids(
+    connection: Connection, account_id: str, type_name: str, *, records_max: int
+) -> list[str]:
+    """As `read_all_records`, of which there may be more than should be read at once."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM records
+        WHERE account_id = $1 AND type = $2 AND data IS NOT NULL
+        ORDER BY created_modseq LIMIT $3
+        """,
+        account_id,
+        type_name,
+        records_max + 1,
+    )
+    return [row["id"] for row in rows]
 
 
 async def read_tagged(

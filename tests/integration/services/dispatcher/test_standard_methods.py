@@ -1,5 +1,6 @@
 """The standard methods over HTTP, line by line of the checklist (RFC 8620 section 5)."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -311,3 +312,24 @@ async def test_too_many_query_changes_are_told(client: JmapClient) -> None:
     assert error["type"] == "cannotCalculateChanges"
     answer = await client.call("ContactCard/queryChanges", sinceQueryState=state, maxChanges=3)
     assert [item["index"] for item in answer["added"]] == [0, 1, 2]
+
+
+async def test_records_that_are_too_large_together_are_got_one_after_the_other(
+    client: JmapClient, dispatcher: RunningDispatcher
+) -> None:
+    """C-30, C-32: 12 of 0.9 MB would be 10.8 MB in one answer."""
+    ids = [await client.add_card(name={"full": f"Ada {index}"}) for index in range(12)]
+    await dispatcher.pool.execute(
+        "UPDATE records SET data = (data::jsonb || $1::jsonb)::json WHERE type = $2",
+        json.dumps({"notes": {"n": {"note": "x" * 900_000}}}).encode(),
+        "ContactCard",
+    )
+    some = await client.call("ContactCard/get", ids=ids[:10])
+    assert {card["id"] for card in some["list"]} == set(ids[:10])
+    for wanted in (ids, None):
+        error = await client.error("ContactCard/get", ids=wanted)
+        assert error["type"] == "requestTooLarge"
+    patch = {card_id: {"prodId": "x"} for card_id in ids}
+    error = await client.error("ContactCard/set", ifInState=some["state"], update=patch)
+    assert error["type"] == "requestTooLarge"
+    assert (await client.call("ContactCard/get", ids=[]))["state"] == some["state"]

@@ -113,3 +113,14 @@ def test_raw_json_of_a_response_is_read_once(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(3):
         assert made.resolve({"#x": one, "#y": one}) == {"x": "c2", "y": "c2"}
     assert len(read) == 1
+
+
+def test_what_must_be_decoded_is_paid_for_once() -> None:
+    raw = msgspec.Raw(b'"' + b"x" * 400 + b'"')
+    made = references([MethodResponse("Bar/get", {"a": raw, "b": 1}, "0")], octets_max=1000)
+    one = reference("0", "Bar/get", "/b")
+    assert made.resolve({f"#{index}": one for index in range(100)})["0"] == 1
+    made.responses.append(MethodResponse("Bar/get", {"a": [raw, raw]}, "1"))
+    with pytest.raises(MethodError) as caught:
+        made.resolve({"#x": reference("1", "Bar/get", "/a/0")})
+    assert caught.value.type == "requestTooLarge"
