@@ -20,11 +20,17 @@ _SPREAD_SECONDS = 5.0  # over which those put off come back
 _ORIGINS_MAX = 10_000  # remembered; the one that was heard of longest ago is forgotten
 
 
+class Leave(msgspec.Struct, frozen=True, eq=False):
+    """What a look may do now; give it back when the look ends."""
+
+    seconds_to_wait: float  # 0: go ahead, and say how it went; else put the lane off for so long
+
+
 class _Origin(msgspec.Struct):
     failures: int = 0
     open_until: float = 0.0
-    is_probing: bool = False
-    is_probing_in_health: bool = False
+    probe: Leave | None = None
+    probe_in_health: Leave | None = None
     answered_at: float = float("-inf")
 
 
@@ -35,23 +41,20 @@ class Breaker:
         self._random = random
         self._origins: OrderedDict[str, _Origin] = OrderedDict()
 
-    def seconds_to_wait(self, origin: str, now: float, *, is_healthy: bool) -> float:
-        """0: go ahead, and say how it went. Else the caller puts the lane off for so long.
-
-        `is_healthy`: the lane's last attempt did not fail.
-        """
+    def ask(self, origin: str, now: float, *, is_healthy: bool) -> Leave:
+        """`is_healthy`: the lane's last attempt did not fail."""
         known = self._origins.get(origin)
         if known is None or known.failures < _FAILURES_TO_OPEN:
-            return 0.0
-        if is_healthy and not known.is_probing_in_health:
-            known.is_probing_in_health = True
-            return 0.0
+            return Leave(0.0)
+        if is_healthy and known.probe_in_health is None:
+            known.probe_in_health = Leave(0.0)
+            return known.probe_in_health
         if now < known.open_until:
-            return known.open_until - now + self._random() * _SPREAD_SECONDS
-        if is_healthy or known.is_probing:
-            return _OPEN_SECONDS_MIN + self._random() * _SPREAD_SECONDS
-        known.is_probing = True
-        return 0.0
+            return Leave(known.open_until - now + self._random() * _SPREAD_SECONDS)
+        if is_healthy or known.probe is not None:
+            return Leave(_OPEN_SECONDS_MIN + self._random() * _SPREAD_SECONDS)
+        known.probe = Leave(0.0)
+        return known.probe
 
     def open_origins(self) -> int:
         """How many are spared."""
@@ -65,7 +68,6 @@ class Breaker:
     def failed(self, origin: str, now: float, *, began_at: float) -> None:
         known = self._origins.setdefault(origin, _Origin())
         self._bound(origin)
-        self.gave_up(origin)
         if known.answered_at >= began_at:
             return
         known.failures += 1
@@ -74,11 +76,15 @@ class Breaker:
             bound = min(_OPEN_SECONDS_MAX, _OPEN_SECONDS_MIN * 2 ** min(excess, 10))
             known.open_until = now + bound * (0.5 + self._random() / 2)
 
-    def gave_up(self, origin: str) -> None:
-        """The look ended without a request, or was cut: somebody else may probe."""
+    def give_back(self, origin: str, leave: Leave) -> None:
+        """The look ended, however it went: if it was a probe, somebody else may probe."""
         known = self._origins.get(origin)
-        if known is not None:
-            known.is_probing = known.is_probing_in_health = False
+        if known is None:
+            return
+        if known.probe is leave:
+            known.probe = None
+        if known.probe_in_health is leave:
+            known.probe_in_health = None
 
     def _bound(self, origin: str) -> None:
         self._origins.move_to_end(origin)

@@ -19,7 +19,7 @@ Origin: TypeAlias = tuple[str, str, int]
 
 
 class Connection(asyncio.Protocol):
-    """`ask` it once its transport is made; who asked closes it, or asks it again later."""
+    """`ask` it once its transport is made; who asked aborts it, or asks it again later."""
 
     __slots__ = ("_kept", "_loop", "_reader", "_timer", "_transport", "_waiting", "opened_at")
 
@@ -36,7 +36,10 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_good(self) -> bool:
-        """For another request: all of the last one was sent, and its answer has ended."""
+        """For another request: the answer to the last one has ended, and nothing is left to send.
+
+        Under TLS, nothing that is not encrypted yet; what is encrypted goes out first anyway.
+        """
         return not (
             self._reader.is_last
             or self._transport.is_closing()
@@ -62,10 +65,8 @@ class Connection(asyncio.Protocol):
             self._waiting = None
         return self._reader
 
-    def close(self) -> None:
-        self._transport.close()
-
     def abort(self) -> None:
+        """At once: a farewell would wait for a peer that may never take it."""
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -171,14 +172,14 @@ class KeptConnections:
             _, connection = idle.pop()
             if connection.is_good:
                 return connection
-            connection.close()
+            connection.abort()
         return None
 
     def give_back(self, origin: Origin, connection: Connection) -> None:
         """After a request that was not its last."""
         if not connection.is_good:
             self.kept.discard(connection)
-            connection.close()
+            connection.abort()
             return
         idle = self._idle.get(origin)
         if idle is None:
@@ -203,7 +204,7 @@ class KeptConnections:
         earliest = self._loop.time() - self._idle_seconds_max
         for origin, idle in list(self._idle.items()):
             while idle and (idle[0][0] <= earliest or not idle[0][1].is_good):
-                idle.popleft()[1].close()
+                idle.popleft()[1].abort()
             if not idle:
                 del self._idle[origin]
         self._sweeping = None

@@ -20,6 +20,8 @@ from services.webhooks.settling import LookEnd, Settling
 from services.webhooks.slots import Group, Slots
 from services.webhooks.teller import Teller, Telling, put_off
 from shared.bus.connection import BusUnavailableError
+from shared.bus.direct_get import DirectGetError
+from shared.log.appender import LogUnavailableError
 from shared.runtime.clock import Clock
 from shared.runtime.metrics import Metric, Metrics
 from shared.store.lanes import Claim, ClaimedLane, Settlement, claim_lanes
@@ -35,6 +37,7 @@ _UNSETTLED_MAX = 1_000  # looks that have ended and are not written yet; then no
 _POLL_SECONDS = 0.5  # for lanes whose time comes, and what nobody told us of
 _SLOW_SECONDS = 1.0  # then a request gives its slot to somebody else
 _RETRY_SECONDS = 2.0  # after a fault of our own
+_LOG_AWAY = (BusUnavailableError, DirectGetError, LogUnavailableError, TimeoutError)
 _UNSEALABLE_SECONDS = 900.0
 
 
@@ -60,6 +63,7 @@ class Deliverer:
         self._wanted = asyncio.Event()
         self._name = secrets.token_hex(8)
         self._claims = 0
+        self._has_more_troubled = False
         for group, most in self._slots.sizes_max().items():
             metrics.set(Metric.WEBHOOKS_IN_FLIGHT_MAX, most, group=group)
 
@@ -71,17 +75,19 @@ class Deliverer:
         async with asyncio.TaskGroup() as tasks:
             settling = tasks.create_task(self._settling.run(), name="settling")
             stopping = tasks.create_task(self._wake_when(draining), name="stopping")
-            polled_at = 0.0
+            polled_at = float("-inf")
             while not draining.is_set():
                 self._wanted.clear()
                 groups = [Group.HEALTHY]
-                if self._clock.monotonic() - polled_at >= _POLL_SECONDS:
+                is_poll = self._clock.monotonic() - polled_at >= _POLL_SECONDS
+                if is_poll:
                     polled_at = self._clock.monotonic()
+                if is_poll or self._has_more_troubled:
                     groups.append(Group.TROUBLED)
                 for group in groups:
                     # From before the claim: whoever takes over counts from a later time.
                     leased_until = self._clock.monotonic() + self._settings.lease_seconds
-                    for lane in await self._claim(group):
+                    for lane in await self._claim(group, is_poll=is_poll):
                         self._slots.take(_look_of(lane), lane.origin, group)
                         tasks.create_task(self._look(lane, leased_until))
                 self._report()
@@ -101,10 +107,12 @@ class Deliverer:
         await event.wait()
         self._wanted.set()
 
-    async def _claim(self, group: Group) -> Sequence[ClaimedLane]:
+    async def _claim(self, group: Group, *, is_poll: bool) -> Sequence[ClaimedLane]:
+        """Now and then for few lanes, too: those at work may hold their slots for long."""
         room = min(self._slots.free(group), _CLAIM_LANES_MAX, _UNSETTLED_MAX - len(self._settling))
         at_work = self._slots.sizes()[group]
-        if room < min(_CLAIM_LANES_MIN, at_work + 1):  # more slots are about to be free
+        least = 1 if is_poll else min(_CLAIM_LANES_MIN, at_work + 1)  # more are about to be free
+        if room < least:
             return []
         self._claims += 1
         claim = Claim(
@@ -120,6 +128,8 @@ class Deliverer:
         except POSTGRES_ERRORS as error:
             _log.warning("webhook_claim_failed", extra={"error": repr(error)})
             return []
+        if group is Group.TROUBLED:
+            self._has_more_troubled = not claimed.is_all
         if not claimed.is_all:
             self._wanted.set()
         return claimed.lanes
@@ -139,7 +149,7 @@ class Deliverer:
                 extra={"subscription": lane.id, "hint": "TIDINGS_SECRET_KEY was changed"},
             )
             telling = put_off(lane, _UNSEALABLE_SECONDS, WaitsFor.SECRET_UNREADABLE)
-        except (BusUnavailableError, TimeoutError, *POSTGRES_ERRORS) as error:
+        except (*_LOG_AWAY, *POSTGRES_ERRORS) as error:
             _log.warning("webhook_look_failed", extra={"error": repr(error)})
             wait = _RETRY_SECONDS * (1 + self._random())
             telling = put_off(lane, wait, WaitsFor.LOG_AWAY)

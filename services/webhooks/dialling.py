@@ -23,12 +23,11 @@ from services.webhooks.failures import AddressBlockedError, not_connected, not_r
 from shared.web_push.address_policy import Exemptions, address_of, why_refused
 from shared.web_push.endpoint import Endpoint
 
-# Of one host that are dialled, one after another.
+# Of one host that are dialled, each a little after the one before.
 ADDRESSES_MAX = 8
 _LOOK_UPS_MAX = 64
 _HOSTS_REMEMBERED_MAX = 4096
 _NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305 section 8
-_TLS_CLOSE_SECONDS = 5.0
 
 # A host to its addresses, as text; raises OSError.
 LookUp: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
@@ -106,7 +105,6 @@ class Dialler:
                     sock=dialled,
                     ssl=self._tls,
                     server_hostname=endpoint.host,
-                    ssl_shutdown_timeout=_TLS_CLOSE_SECONDS,
                 )
             else:
                 _, connection = await loop.create_connection(self._new_connection, sock=dialled)

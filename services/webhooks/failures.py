@@ -18,8 +18,12 @@ class PostFailedError(Exception):
         self.reason = reason
 
 
-def no_answer() -> PostFailedError:
-    return PostFailedError(Outcome.BROKEN, "The connection ended before the answer.")
+class NoAnswerError(PostFailedError):
+    """The connection ended first: if it was a kept one, it may have ended before the request."""
+
+
+def no_answer() -> NoAnswerError:
+    return NoAnswerError(Outcome.BROKEN, "The connection ended before the answer.")
 
 
 def no_answer_in_time() -> PostFailedError:

@@ -21,7 +21,7 @@ from services.webhooks.answers import (
 )
 from services.webhooks.connections import Connection, KeptConnections, Origin
 from services.webhooks.dialling import Dialler, Guard, LookUp, Resolver, SystemLookUp
-from services.webhooks.failures import PostFailedError, no_answer_in_time
+from services.webhooks.failures import NoAnswerError, PostFailedError, no_answer_in_time
 from services.webhooks.http1 import AnswerReader, request_octets
 from services.webhooks.messages import PushRequest
 from shared.runtime.clock import Clock, SystemClock
@@ -110,8 +110,8 @@ class PushClient:
     async def post(self, request: PushRequest, *, may_repeat: bool = False) -> Answer:
         """One request; whatever the endpoint does becomes an answer.
 
-        `may_repeat`: twice does no harm. Then it is sent again where a kept connection turns out to
-        have ended, for which the endpoint is not to blame.
+        `may_repeat`: twice does no harm. Then it may go out on a kept connection, and is sent again
+        where that turns out to have ended, for which the endpoint is not to blame.
         """
         async with self._slots:
             begun, loop_time = self._clock.monotonic(), self._loop.time()
@@ -144,13 +144,12 @@ class PushClient:
         origin = (endpoint.scheme, endpoint.host, endpoint.port)
         self._judge(endpoint, origin)
         octets = request_octets(request)
-        connection = self._kept.take(origin)
+        connection = self._kept.take(origin) if may_repeat else None
         if connection is not None:
             try:
                 return await self._ask(origin, connection, octets, ends_at)
-            except PostFailedError as failure:
-                if not may_repeat or failure.outcome is not Outcome.BROKEN:
-                    raise
+            except NoAnswerError:
+                pass  # and dial, in what is left of the time
         try:
             async with asyncio.timeout_at(ends_at):
                 connection = await self._dialler.dial(endpoint, guard)
@@ -167,7 +166,7 @@ class PushClient:
         if is_kept:
             self._kept.give_back(origin, connection)
         else:
-            connection.close()
+            connection.abort()
         return reader
 
     def _judge(self, endpoint: Endpoint, origin: Origin) -> None:

@@ -18,17 +18,21 @@ class SigningKeys:
         self._pool = pool
         self._vault = vault
         self._keys: dict[str, VapidKey] = {}
+        self._forgotten = 0  # times
 
     def forget(self) -> None:
         """One may have been destroyed."""
         self._keys.clear()
+        self._forgotten += 1
 
     async def key(self, key_id: str) -> VapidKey:
         """Raises POSTGRES_ERRORS, UnsealError, SigningKeyGoneError."""
         known = self._keys.get(key_id)
         if known is None:
+            forgotten = self._forgotten
             known = await signing_vapid_key(self._pool, self._vault, key_id)
             if known is None:
                 raise SigningKeyGoneError(key_id)
-            self._keys[key_id] = known
+            if forgotten == self._forgotten:  # else it may have been destroyed meanwhile
+                self._keys[key_id] = known
         return known

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+_ORIGIN_SHARE_OF_SLOW = 10  # of an origin's room: 1 of so many, once it has no room to be slow
+
 
 class Group(StrEnum):
     HEALTHY = "healthy"
@@ -45,9 +47,19 @@ class Slots:
         return self._bounds[group] - self._sizes[group]
 
     def busy_origins(self, group: Group) -> Mapping[str, int]:
-        """Origin -> how many more lanes of the group it may get; of those that have any."""
-        counts = self._origins[group is Group.HEALTHY]
-        return {name: self._limits.origin_max - count for name, count in counts.items()}
+        """Origin -> how many more lanes of the group it may get; of those that have any.
+
+        An origin whose lanes cannot turn slow any more would hold healthy slots for a whole
+        deadline each, so it gets few of them.
+        """
+        is_healthy = group is Group.HEALTHY
+        most, counts = self._limits.origin_max, self._origins[is_healthy]
+        room = {name: most - count for name, count in counts.items()}
+        if is_healthy:
+            few = max(1, most // _ORIGIN_SHARE_OF_SLOW)
+            full = (name for name, count in self._origins[False].items() if count >= most)
+            room |= {name: max(0, few - counts.get(name, 0)) for name in full}
+        return room
 
     def take(self, lane: str, origin: str, group: Group) -> None:
         self._origin_of[lane] = origin

@@ -35,6 +35,8 @@ _UNREACHED = frozenset(
     }
 )
 """What speaks against the whole origin, and not this endpoint alone."""
+_NOT_SENT = frozenset({Outcome.ADDRESS_BLOCKED, Outcome.EGRESS_FAILED})
+"""What says nothing of the origin."""
 
 
 class Telling(msgspec.Struct, frozen=True):
@@ -80,11 +82,19 @@ class Teller:
         changed = position.difference(snapshot.events, lane.types)
         if not changed:
             return Telling(position.after_all(sequences, snapshot.up_to), ())
-        wait = self._breaker.seconds_to_wait(
-            lane.origin, self._clock.monotonic(), is_healthy=not lane.failures
-        )
-        if wait:
-            return put_off(lane, wait, WaitsFor.BREAKER)
+        now, is_healthy = self._clock.monotonic(), not lane.failures
+        leave = self._breaker.ask(lane.origin, now, is_healthy=is_healthy)
+        if leave.seconds_to_wait:
+            return put_off(lane, leave.seconds_to_wait, WaitsFor.BREAKER)
+        try:
+            return await self._tell_changed(lane, leased_until, snapshot, changed)
+        finally:
+            self._breaker.give_back(lane.origin, leave)
+
+    async def _tell_changed(
+        self, lane: ClaimedLane, leased_until: float, snapshot: Snapshot, changed: Changed
+    ) -> Telling:
+        position = Position(lane.cursor, lane.told)
         opened = self._sender.open(lane.recipient)
         may_replace = self._settings.topics and opened.is_encrypted
         if may_replace:
@@ -93,17 +103,14 @@ class Teller:
             lane=lane,
             opened=opened,
             position=position,
-            sequences=sequences,
+            sequences={name: stored.sequence for name, stored in snapshot.events.items()},
             up_to=snapshot.up_to,
             leased_until=leased_until,
             may_replace=may_replace,
             cause=joined_cause(snapshot.events, changed),
         )
-        try:
-            telling = await self._send(round_, changed)
-            return msgspec.structs.replace(telling, trace_id=trace_id_of(round_.cause))
-        finally:
-            self._breaker.gave_up(lane.origin)
+        telling = await self._send(round_, changed)
+        return msgspec.structs.replace(telling, trace_id=trace_id_of(round_.cause))
 
     async def _read(self, lane: ClaimedLane, fence: int) -> Snapshot:
         recent = self._recent.whole(lane.accounts, fence)
@@ -119,6 +126,7 @@ class Teller:
         is_whole = len(parts) == 1
         attempts: list[Attempt] = []
         while parts:
+            await self._sender.load_key(lane.recipient)  # it may take time, so before the lease
             if not self._is_leased(round_):
                 return Telling(position, attempts, wait_seconds=0.0, waits_for=WaitsFor.LEASE)
             at, began_at = self._clock.now(), self._clock.monotonic()
@@ -161,7 +169,7 @@ class Teller:
         now = self._clock.monotonic()
         if answer.outcome in _UNREACHED:
             self._breaker.failed(origin, now, began_at=began_at)
-        elif answer.outcome is not Outcome.EGRESS_FAILED:
+        elif answer.outcome not in _NOT_SENT:
             self._breaker.reached(origin, now)
 
 

@@ -8,6 +8,7 @@ forbids to retry. Its client makes another one.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import asyncpg
 import msgspec
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0  # for those of which nobody told us
 _RETRY_SECONDS = 0.5
+_EGRESS_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)  # few: it holds up others' verifications
 
 
 class PushVerification(
@@ -85,10 +87,9 @@ class Verifier:
         try:
             opened = self._sender.open(recipient)
             await _keep_trying(lambda: self._sender.load_key(recipient))  # while nothing was sent
-            at = self._clock.now()
             body = msgspec.json.encode(PushVerification(recipient.id, opened.endpoint.code))
             outgoing = Outgoing(payload=body, kind="verification", may_repeat=False)
-            answer = await self._sender.send(opened, outgoing)
+            at, answer = await self._send(opened, outgoing)
             attempt = opened.attempt(0, "verification", answer, at=at, cursor=0)
             log_attempts([attempt], trace_id=None, failures=0, retry_at=None)
             await _keep_trying(lambda: write_attempts(self._pool, [attempt]))
@@ -100,6 +101,21 @@ class Verifier:
         finally:
             self._free += 1
             self._wanted.set()
+
+    async def _send(self, opened: OpenedRecipient, outgoing: Outgoing) -> tuple[datetime, Answer]:
+        """When it was sent, and what came of it; again after a pause while nothing was sent."""
+        pauses = iter(_EGRESS_RETRY_SECONDS)
+        while True:
+            at = self._clock.now()
+            answer = await self._sender.send(opened, outgoing)
+            if answer.outcome is not Outcome.EGRESS_FAILED:
+                return at, answer
+            pause = next(pauses, None)
+            if pause is None:
+                return at, answer
+            _log.warning("webhook_verification_postponed", extra={"error": answer.reason})
+            await asyncio.sleep(pause)
+            await _keep_trying(lambda: self._sender.load_key(opened.recipient))
 
     async def _conclude(self, opened: OpenedRecipient, answer: Answer) -> None:
         subscription_id = opened.recipient.id

@@ -352,19 +352,6 @@ _ATTEMPTS = """
 """
 
 
-async def seconds_until_due(executor: Executor) -> float | None:
-    """Until the next lane is due, 0 when one is; None when none ever will be."""
-    seconds: float | None = await executor.fetchval(
-        """
-        SELECT greatest(0, extract(epoch FROM least(
-            (SELECT min(due_at) FROM lanes WHERE due_at IS NOT NULL AND failures = 0),
-            (SELECT min(due_at) FROM lanes WHERE due_at IS NOT NULL AND failures > 0)
-        ) - now()))::float8
-        """
-    )
-    return seconds
-
-
 async def claim_unverified(executor: Executor, subscriptions_max: int) -> list[Recipient]:
     """Take the oldest whose PushVerification nobody has begun; nobody ever gets them again."""
     rows = await executor.fetch(

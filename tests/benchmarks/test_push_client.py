@@ -96,7 +96,7 @@ async def safe(urls: list[str], *, is_encrypted: bool) -> AsyncIterator[Post]:
         async def post(number: int) -> None:
             place = number % len(urls)
             request = made(urls[place], is_encrypted=True) if is_encrypted else requests[place]
-            answer = await client.post(request)
+            answer = await client.post(request, may_repeat=True)
             assert answer.outcome is Outcome.ACCEPTED
 
         yield post

@@ -108,7 +108,7 @@ async def test_the_first_octets_of_an_answer_are_kept() -> None:
         sink.behave("/", Behaviour(status=400, body=b"no: " + b"x" * 1000))
         async with push_client(*LOOPBACK) as client:
             answer = await client.post(request_to(sink.url()))
-            again = await client.post(request_to(sink.url()))
+            again = await client.post(request_to(sink.url()), may_repeat=True)
 
     assert answer.body == b"no: " + b"x" * 196
     assert answer.retry_after_seconds is None
@@ -177,8 +177,8 @@ async def test_a_connection_is_used_again_for_its_origin_only() -> None:
     with webhook_sink() as one, webhook_sink() as other:
         async with push_client(*LOOPBACK) as client:
             for sink in (one, other, one, other, one):
-                await client.post(request_to(sink.url("/a")))
-            answer = await client.post(request_to(one.url("/a", host="localhost")))
+                await client.post(request_to(sink.url("/a")), may_repeat=True)
+            answer = await client.post(request_to(one.url("/a", host="localhost")), may_repeat=True)
 
     assert (one.connections, other.connections) == (2, 1)
     assert answer.has_dialled
@@ -192,7 +192,7 @@ async def test_a_connection_that_grew_old_is_not_used_again() -> None:
         async with push_client(*LOOPBACK, limits=limits, clock=clock) as client:
             for seconds in (0, 120, 120, 1, 1):
                 clock.seconds += seconds
-                await client.post(request_to(sink.url()))
+                await client.post(request_to(sink.url()), may_repeat=True)
 
     assert [post.connection for post in sink.posts] == [1, 1, 1, 1, 2]
 
@@ -213,7 +213,8 @@ async def test_no_more_requests_than_allowed_are_under_way() -> None:
     with webhook_sink() as sink:
         sink.behave("/", Behaviour(manner=Manner.ANSWER, delay_seconds=0.1))
         async with push_client(*LOOPBACK, limits=limits) as client:
-            await asyncio.gather(*(client.post(request_to(sink.url())) for _ in range(6)))
+            posts = (client.post(request_to(sink.url()), may_repeat=True) for _ in range(6))
+            await asyncio.gather(*posts)
 
     assert sink.connections <= 2
     assert len(sink.posts) == 6
@@ -231,6 +232,30 @@ async def test_what_may_be_repeated_survives_the_end_of_a_kept_connection() -> N
     outcomes = [answer.outcome for answer in (first, repeated, once)]
     assert outcomes == [Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.BROKEN]
     assert len(sink.posts) == 4
+
+
+async def test_what_is_not_http_on_a_kept_connection_is_an_answer_and_not_repeated() -> None:
+    with webhook_sink() as sink:
+        sink.behave("/", Behaviour(), Behaviour(manner=Manner.GARBAGE), Behaviour())
+        async with push_client(*LOOPBACK) as client:
+            await client.post(request_to(sink.url()), may_repeat=True)
+            answer = await client.post(request_to(sink.url()), may_repeat=True)
+
+    assert answer.outcome is Outcome.BROKEN
+    assert not answer.has_dialled
+    assert len(sink.posts) == 2
+
+
+async def test_what_may_not_be_repeated_does_not_go_out_on_a_kept_connection() -> None:
+    """P-35: it may just have ended, and a PushVerification would never be sent again."""
+    with webhook_sink() as sink:
+        async with push_client(*LOOPBACK) as client:
+            await client.post(request_to(sink.url()))
+            assert client.kept_connections == 1
+            answer = await client.post(request_to(sink.url()))
+
+    assert answer.has_dialled
+    assert sink.connections == 2
 
 
 async def test_a_new_connection_that_ends_is_a_failure_at_once() -> None:

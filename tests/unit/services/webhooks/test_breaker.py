@@ -13,7 +13,7 @@ def fail(breaker: Breaker, times: int, now: float = 0.0) -> None:
 
 
 def wait(breaker: Breaker, now: float, *, is_healthy: bool = False) -> float:
-    return breaker.seconds_to_wait("o", now, is_healthy=is_healthy)
+    return breaker.ask("o", now, is_healthy=is_healthy).seconds_to_wait
 
 
 def test_a_few_failures_do_not_open_it() -> None:
@@ -21,7 +21,7 @@ def test_a_few_failures_do_not_open_it() -> None:
     fail(breaker, 4)
 
     assert wait(breaker, 0.0) == 0.0
-    assert breaker.seconds_to_wait("another", 0.0, is_healthy=False) == 0.0
+    assert breaker.ask("another", 0.0, is_healthy=False).seconds_to_wait == 0.0
 
 
 def test_five_failures_put_the_others_off_at_different_times() -> None:
@@ -38,9 +38,11 @@ def test_after_a_while_one_probes_and_the_others_wait_for_it() -> None:
     breaker = breaker_of()
     fail(breaker, 5)
 
-    assert wait(breaker, 1.0) == 0.0
+    probe = breaker.ask("o", 1.0, is_healthy=False)
+    assert probe.seconds_to_wait == 0.0
     assert wait(breaker, 1.0) > 0.0
     fail(breaker, 1, 1.0)
+    breaker.give_back("o", probe)
     assert wait(breaker, 1.5) > 0.0
     assert wait(breaker, 3.1) == 0.0
 
@@ -48,12 +50,30 @@ def test_after_a_while_one_probes_and_the_others_wait_for_it() -> None:
 def test_a_probe_that_was_given_up_is_left_to_somebody_else() -> None:
     breaker = breaker_of()
     fail(breaker, 5)
+    probe = breaker.ask("o", 1.0, is_healthy=False)
+
+    breaker.give_back("o", probe)
+    breaker.give_back("unknown", probe)
+
     assert wait(breaker, 1.0) == 0.0
 
-    breaker.gave_up("o")
-    breaker.gave_up("unknown")
 
+def test_looks_that_are_no_probe_end_without_letting_another_one_probe() -> None:
+    breaker = breaker_of()
+    earlier = breaker.ask("o", 0.0, is_healthy=True)  # before it opened
+    fail(breaker, 5)
     assert wait(breaker, 1.0) == 0.0
+    healthy_probe = breaker.ask("o", 1.0, is_healthy=True)
+    assert healthy_probe.seconds_to_wait == 0.0
+
+    fail(breaker, 1, 1.0)
+    breaker.give_back("o", earlier)
+
+    assert wait(breaker, 100.0) > 0.0
+    assert wait(breaker, 100.0, is_healthy=True) > 0.0
+    breaker.give_back("o", healthy_probe)
+    assert wait(breaker, 100.0) > 0.0
+    assert wait(breaker, 100.0, is_healthy=True) == 0.0
 
 
 def test_an_answer_closes_it() -> None:

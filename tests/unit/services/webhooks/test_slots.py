@@ -57,17 +57,34 @@ def test_an_origin_has_room_for_what_it_does_not_have_yet() -> None:
 
 
 def test_lanes_that_fail_or_are_slow_take_no_room_of_the_healthy_ones_of_their_origin() -> None:
-    slots = Slots(SlotLimits(healthy_max=9, troubled_max=9, slow_max=9, origin_max=2))
+    slots = Slots(SlotLimits(healthy_max=9, troubled_max=9, slow_max=9, origin_max=3))
     slots.take("a", "o1", Group.TROUBLED)
     slots.take("b", "o1", Group.HEALTHY)
     slots.take("c", "o1", Group.HEALTHY)
 
     slots.turn_slow("b")
-    slots.turn_slow("c")  # the origin has no more room for such
 
-    assert slots.busy_origins(Group.HEALTHY) == {"o1": 1}
-    assert slots.busy_origins(Group.TROUBLED) == {"o1": 0}
-    assert slots.busy_origins(Group.SLOW) == {"o1": 0}
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 2}
+    assert slots.busy_origins(Group.TROUBLED) == {"o1": 1}
+    assert slots.busy_origins(Group.SLOW) == {"o1": 1}
+
+
+def test_an_origin_without_room_for_slow_lanes_gets_few_of_the_healthy_slots() -> None:
+    """They could not turn slow, and would hold them for a whole deadline each."""
+    slots = Slots(SlotLimits(healthy_max=200, troubled_max=64, slow_max=400, origin_max=100))
+    for number in range(100):
+        slots.take(f"black{number}", "o1", Group.HEALTHY)
+        slots.turn_slow(f"black{number}")
+    slots.take("other", "o2", Group.HEALTHY)
+
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 10, "o2": 99}
+    for number in range(12):  # as many as were claimed before the origin's room was known
+        slots.take(f"more{number}", "o1", Group.HEALTHY)
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 0, "o2": 99}
+    slots.turn_slow("more0")
+    assert slots.sizes()[Group.HEALTHY] == 13
+    slots.give_back("black0")
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 88, "o2": 99}
 
 
 def test_there_is_a_bound_for_each_group() -> None:
