@@ -23,6 +23,7 @@ from shared.http.authentication import AuthenticationError, Authenticator, Scope
 from shared.http.request_line import asker_facts
 from shared.runtime.clock import Clock, utc_text
 from shared.store.credentials import Credential
+from shared.store.pool import POSTGRES_ERRORS
 from shared.web_push.sealing import Vault
 
 SCOPE = "operate"
@@ -86,13 +87,14 @@ class Entrance:
         """Raises AuthenticationError, ScopeMissingError, Refusal."""
         given = request.headers.get("authorization")
         if given is not None:
+            if not given.lower().startswith("bearer "):  # browsers send Basic by themselves
+                _require_own_header(request)
             credential = await self._authenticator.authenticate(given, scope=SCOPE)
             return Operator(credential, given, None)
         session = self._session(request)
         if session is None:
             raise AuthenticationError("Log in: the session is over.", is_invalid=False)
-        if request.method not in _SAFE_METHODS and request.headers.get(OWN_HEADER) != "1":
-            raise Refusal(403, "Send the header Tidings-Console: 1 with what changes something.")
+        _require_own_header(request)
         authorization = f"Bearer {session.token}"
         credential = await self._authenticator.authenticate(authorization, scope=SCOPE)
         return Operator(credential, authorization, session)
@@ -110,20 +112,24 @@ class Entrance:
     async def log_in(self, request: Request) -> Response:
         """Raises Refusal, POSTGRES_AWAY."""
         address = address_of(request, is_behind_proxy=self._is_behind_proxy)
+        token = (await read_json(request, Token)).token.strip()
         now = self._clock.monotonic()
         if wait := self._failed.seconds_to_wait(address, now):
             raise Refusal(
                 429, "Too many failed logins: wait a little.", {"Retry-After": str(math.ceil(wait))}
             )
-        token = (await read_json(request, Token)).token.strip()
+        self._failed.note(address, now)  # at once: many at a time are no way round
         try:
             credential = await self._credential(token)
         except AuthenticationError as error:
-            self._failed.note(address, now)
             _log.warning(
                 "console_login_refused", extra={"address": address, "reason": error.detail}
             )
             return error.response()
+        except POSTGRES_ERRORS:
+            self._failed.take_back(address, now)
+            raise
+        self._failed.take_back(address, now)
         session = self._sessions.begin(token, credential, self._clock.now())
         _log.info(
             "console_login",
@@ -141,8 +147,7 @@ class Entrance:
 
     async def log_out(self, request: Request) -> Response:
         """Also where nobody is logged in. Raises Refusal."""
-        if request.headers.get(OWN_HEADER) != "1":
-            raise Refusal(403, "Send the header Tidings-Console: 1 with what changes something.")
+        _require_own_header(request)
         response = Response(status_code=204)
         set_cookie(response, "", 0, is_secure=is_secure(request))
         return response
@@ -194,6 +199,12 @@ async def read_json(request: Request, type_: type[T]) -> T:
         return msgspec.json.decode(body, type=type_)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, f"{error}."[:500]) from error
+
+
+def _require_own_header(request: Request) -> None:
+    """No other site's page can send it. Raises Refusal."""
+    if request.method not in _SAFE_METHODS and request.headers.get(OWN_HEADER) != "1":
+        raise Refusal(403, "Send the header Tidings-Console: 1 with what changes something.")
 
 
 def address_of(request: Request, *, is_behind_proxy: bool) -> str:

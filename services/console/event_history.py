@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -18,6 +18,7 @@ from shared.operate.event_range import CLOCKS_DIFFER_MAX, EventRange
 _READS_AT_ONCE_MAX = 4
 _SECONDS_MAX = 3.0  # of looking further back; then what was found, and where to go on
 _READ_SECONDS_MAX = 20.0
+_LATEST = datetime(2262, 1, 1, tzinfo=UTC)  # NATS counts nanoseconds, in 64 bits
 _WINDOW_MIN = 256  # sequences
 _WINDOW_MAX = 65_536
 
@@ -54,7 +55,7 @@ class EventHistory:
     async def newest(self, wanted: EventRange, span: LogSpan, limit: int) -> NewestEvents:
         """At most `limit` of those that pass. Raises BusUnavailableError, JetStreamError."""
         try:
-            async with self._turns, asyncio.timeout(_READ_SECONDS_MAX):
+            async with asyncio.timeout(_READ_SECONDS_MAX), self._turns:
                 if wanted.place.account_id is not None:
                     return await self._of_account(wanted, limit)
                 return await self._of_all(wanted, span, limit)
@@ -90,19 +91,21 @@ class EventHistory:
     async def _bounds(self, wanted: EventRange, span: LogSpan) -> tuple[int, int]:
         """Sequences after and before which to look."""
         floor = max(wanted.place.after, span.first - 1)
-        ceiling = wanted.place.before or span.end.sequence + 1
+        before = wanted.place.before
+        ceiling = span.end.sequence + 1 if before is None else before
         if wanted.place.since is not None:
             first = await self._first_stored(wanted.place.since)
             floor = max(floor, span.end.sequence if first is None else first - 1)
         if wanted.filter.until is not None:
-            until = datetime.fromisoformat(wanted.filter.until) + CLOCKS_DIFFER_MAX
-            first = await self._first_stored(until)
+            until = min(datetime.fromisoformat(wanted.filter.until), _LATEST)
+            first = await self._first_stored(until + CLOCKS_DIFFER_MAX)
             ceiling = ceiling if first is None else min(ceiling, first)
         return floor, ceiling
 
     async def _first_stored(self, at: datetime) -> int | None:
         """The sequence of the first event that was stored then or later."""
-        async with open_history(self._bus, Range(since=at), is_endless=False) as history:
+        since = Range(since=min(at, _LATEST))
+        async with open_history(self._bus, since, is_endless=False) as history:
             async for batch in history.batches():
                 if batch:
                     return batch[0][1].sequence

@@ -19,8 +19,13 @@ class FailedLogins:
         return recent[-self._max] + _SECONDS - now if len(recent) >= self._max else 0.0
 
     def note(self, address: str, now: float) -> None:
-        """It failed."""
+        """It tries, which counts as failed until it is taken back."""
         recent = [at for at in self._failed.pop(address, ()) if at > now - _SECONDS]
         self._failed[address] = [*recent, now][-self._max :]
         if len(self._failed) > _ADDRESSES_MAX:
             self._failed.popitem(last=False)
+
+    def take_back(self, address: str, at: float) -> None:
+        """What was noted then did not fail."""
+        if at in (noted := self._failed.get(address, [])):
+            noted.remove(at)

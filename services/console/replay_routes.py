@@ -5,6 +5,7 @@ or may no longer ask.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Protocol
@@ -37,6 +38,8 @@ from shared.operate.replaying import (
 from shared.runtime.clock import Clock
 from shared.store.lane_admin import UnknownSubscriptionError
 from shared.store.pool import POSTGRES_ERRORS
+
+_log = logging.getLogger(__name__)
 
 _LINE_SECONDS = 0.25
 _EMPTY_LINE_SECONDS = 10.0  # so that who has gone is noticed
@@ -126,9 +129,9 @@ class ReplayRoutes:
     async def _replay(self, request: Request, operator: Operator) -> Response:
         asked = await read_json(request, Replay)
         pace = _pace(asked)
-        if self._why_not(operator) is not None:
+        if operator.credential.user_id in self._replaying:
             raise Refusal(409, "A replay of yours goes on: wait for its end, or end it.")
-        if len(self._replaying) >= self._replays_max:
+        if self._is_full:
             raise Refusal(503, "Too many replays at once.", {"Retry-After": RETRY_SECONDS})
         span = await self._history.span()
         wanted = await event_range(self._pool, _options(asked), span.end, self._clock.now())
@@ -137,9 +140,15 @@ class ReplayRoutes:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(lines, headers=headers, media_type="application/x-ndjson")
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._replaying) >= self._replays_max
+
     def _why_not(self, operator: Operator) -> str | None:
-        is_busy = operator.credential.user_id in self._replaying
-        return "another replay of yours goes on" if is_busy else None
+        """Others may have begun since it was asked for."""
+        if operator.credential.user_id in self._replaying:
+            return "another replay of yours goes on"
+        return "too many replays at once" if self._is_full else None
 
     async def _lines(
         self, operator: Operator, asked: Replay, wanted: EventRange, pace: Pace, report: Report
@@ -200,6 +209,9 @@ class ReplayRoutes:
             return str(error)
         except (BusUnavailableError, JetStreamError, *POSTGRES_ERRORS) as error:
             return f"NATS or the database does not answer: {type(error).__name__}"
+        except Exception:  # noqa: BLE001 - whoever asked is told that it ended, and the audit why
+            _log.exception("replay_failed", extra={"subscription": asked.subscription})
+            return "an error of the server, which its log has"
         return None
 
 

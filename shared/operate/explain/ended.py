@@ -45,7 +45,7 @@ def _ended_finding(
     looker = looker_of(ended.id, ended.user_name)
     again = (subscribe_again(),)
     at = event.at or ended.ended_at
-    if ended.ended_at <= at:
+    if event.at is not None and ended.ended_at <= event.at:
         return Finding(
             reason=Reason.ENDED_BEFORE,
             headline=f"Not sent: the subscription had ended {span(at - ended.ended_at)} before "

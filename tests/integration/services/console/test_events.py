@@ -86,6 +86,13 @@ async def test_filters_must_all_hold(operated: Operated) -> None:
     assert page["next"] == events[0]["cursor"]
 
 
+async def test_nothing_came_before_the_first_cursor(operated: Operated) -> None:
+    [newest, *_] = await _cards(operated, 1)
+    epoch = newest["cursor"].rpartition(".")[0]
+    found = await operated.script.get("/events", before=f"{epoch}.0")
+    assert found == {"events": [], "next": None}
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [
@@ -94,6 +101,8 @@ async def test_filters_must_all_hold(operated: Operated) -> None:
         ({"limit": "٣"}, 400),
         ({"since": "yesterday"}, 400),
         ({"since": "0001-01-01"}, 200),
+        ({"until": "9999-12-31T23:59:59Z"}, 200),
+        ({"since": "9999-12-31T23:59:59Z"}, 200),
         ({"before": "1.x.5"}, 400),
         ({"after": "junk"}, 400),
         ({"account": "nobody"}, 404),

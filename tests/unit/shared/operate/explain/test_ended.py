@@ -52,3 +52,9 @@ def test_it_was_not_for_it() -> None:
 def test_the_event_is_not_in_the_log() -> None:
     found = judge_ended_subscription(event(sequence=None), ended(), OWNER, NOW)
     assert found.reason is Reason.NOT_APPENDED
+
+
+def test_of_an_event_whose_time_is_not_known_the_cursor_decides() -> None:
+    carried = event(committed_at=None, appended_at=None)
+    told = judge_ended_subscription(carried, ended(cursor=SEQUENCE), OWNER, NOW)
+    assert told.reason is Reason.TOLD_NOT_KEPT
