@@ -14,7 +14,7 @@ from shared.store.lane_admin import (
     read_lane,
     read_sealed,
 )
-from shared.web_push.endpoint import read_endpoint
+from shared.web_push.endpoint import EndpointError, read_endpoint
 from shared.web_push.endpoint_secrets import unseal_endpoint
 from shared.web_push.sealing import SealingKey, UnsealError, Vault
 
@@ -101,7 +101,10 @@ async def _opened(
         endpoint = unseal_endpoint(key, subscription_id, sealed)
     except UnsealError:
         return "sealed under another TIDINGS_SECRET_KEY", None
-    return read_endpoint(endpoint.url).origin, key
+    try:
+        return read_endpoint(endpoint.url).origin, key
+    except EndpointError:  # rules may have become stricter
+        return "not allowed any more", key
 
 
 def _attempt(attempt: AttemptView, key: SealingKey | None, subscription_id: str) -> AttemptFacts:

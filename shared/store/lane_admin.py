@@ -51,20 +51,20 @@ class UnknownSubscriptionError(LookupError):
         super().__init__(f"no push subscription with the id {subscription_id!r}")
 
 
-_VIEW = """
-    SELECT s.id, users.name AS "user", device_client_id, types, cursor, target, behind_since,
-        due_at, failures,
-        failing_since, window_ms, attempts, s.created_at, verification_started_at, verified_at,
-        ends_at, has_keys AS is_encrypted, last.outcome AS last_outcome,
-        last.at AS last_attempt_at,
+_LANES = """
+    SELECT s.id, users.name AS "user", device_client_id, types, cursor, target,
+        behind_since, due_at, failures, failing_since, window_ms, attempts, s.created_at,
+        verification_started_at, verified_at, ends_at, has_keys AS is_encrypted,
         CASE WHEN NOT is_open THEN 'unverified' WHEN paused_at IS NOT NULL THEN 'paused'
              WHEN behind_since IS NULL THEN 'converged' WHEN failures > 0 THEN 'failing'
              ELSE 'behind' END AS state
     FROM lanes JOIN push_subscriptions AS s ON s.id = lanes.subscription_id
     JOIN users ON users.id = s.user_id
+"""
+_LAST = """
     LEFT JOIN LATERAL (
-        SELECT outcome, at FROM delivery_attempts
-        WHERE subscription_id = s.id AND place >= 0  -- a replay says nothing of the lane
+        SELECT outcome AS last_outcome, at AS last_attempt_at FROM delivery_attempts
+        WHERE subscription_id = view.id AND place >= 0  -- a replay says nothing of the lane
         ORDER BY at DESC LIMIT 1) AS last ON true
 """
 
@@ -75,24 +75,33 @@ async def list_lanes(
     """Those behind for the longest first, then the newest; `user` is an id or a name."""
     rows = await executor.fetch(
         f"""
-        SELECT * FROM ({_VIEW}
-            WHERE $2::text IS NULL OR users.id = $2 OR users.name = $2) AS view
-        WHERE $3::text IS NULL OR state = $3
-        ORDER BY behind_since NULLS LAST, created_at DESC LIMIT $1
-        """,  # noqa: S608 - a constant
+        SELECT * FROM (
+            SELECT * FROM ({_LANES}
+                WHERE $2::text IS NULL OR users.id = $2 OR users.name = $2) AS lanes
+            WHERE $3::text IS NULL OR state = $3
+            ORDER BY behind_since NULLS LAST, created_at DESC LIMIT $1) AS view {_LAST}
+        ORDER BY behind_since NULLS LAST, created_at DESC
+        """,  # noqa: S608 - constants
         lanes_max,
         user,
         state,
     )
-    return [LaneView(**row) for row in rows]
+    return [_view_of(row) for row in rows]
 
 
 async def read_lane(executor: Executor, subscription_id: str) -> LaneView:
     """Raises UnknownSubscriptionError."""
-    row = await executor.fetchrow(_VIEW + " WHERE s.id = $1", subscription_id)
+    row = await executor.fetchrow(
+        f"SELECT * FROM ({_LANES} WHERE s.id = $1) AS view {_LAST}",  # noqa: S608 - constants
+        subscription_id,
+    )
     if row is None:
         raise UnknownSubscriptionError(subscription_id)
-    return LaneView(**row)
+    return _view_of(row)
+
+
+def _view_of(row: asyncpg.Record) -> LaneView:
+    return LaneView(**{name: row[name] for name in LaneView.__struct_fields__})
 
 
 async def read_attempts(executor: Executor, subscription_id: str) -> list[AttemptView]:
