@@ -32,10 +32,18 @@ from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
 
-REQUESTS_AT_ONCE = 64  # of this process; the others wait with NATS
+REQUESTS_AT_ONCE = 64  # of this process
+REQUESTS_WAITING_MAX = 256  # to begin; more are refused at once
+_OCTETS_WAITING_MAX = 64 * 2**20  # of their bodies
 _OK = 200
 _FAULT = RequestError("serverFail", "An error of the server.", http_status=500)
 _AWAY = RequestError("serverUnavailable", "The database does not answer now.", http_status=503)
+_BUSY = RequestError(
+    "serverUnavailable", "The server has too much to do; nothing was done.", http_status=503
+)
+_TOO_LATE = RequestError(
+    "serverUnavailable", "The request came too late; nothing was done.", http_status=503
+)
 _TOO_LARGE = RequestError(
     "serverFail",
     "The request was processed, but its response is larger than the server passes on.",
@@ -44,7 +52,11 @@ _TOO_LARGE = RequestError(
 
 
 class BusRequests:
-    """`run` it in the process's task group."""
+    """`run` it in the process's task group.
+
+    Each message is taken as it comes, and nothing waits in the queue of nats-py, which would drop
+    what is too much without an answer, and would let a request begin that its gateway gave up.
+    """
 
     def __init__(
         self,
@@ -63,13 +75,20 @@ class BusRequests:
         self._metrics = metrics
         self._traces = traces
         self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self.waiting = 0  # to begin
+        self._octets_waiting = 0
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
 
             async def take(message: Msg) -> None:
-                await self._slots.acquire()
+                octets = self._octets_waiting + len(message.data)
+                if self.waiting >= REQUESTS_WAITING_MAX or octets > _OCTETS_WAITING_MAX:
+                    await self._refuse(message)
+                    return
+                self.waiting += 1
+                self._octets_waiting = octets
                 tasks.create_task(self._respond(message))
 
             await self._bus.client.subscribe(FORWARD_SUBJECT, queue=FORWARD_QUEUE, cb=take)
@@ -80,8 +99,13 @@ class BusRequests:
         asked = _Asked(message.data, secrets.token_hex(8), trace, {})
         begun = self._clock.monotonic()
         try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+            self._octets_waiting -= len(message.data)
+        try:
             with correlated(request_id=asked.request_id):
-                answer = await self._answer(asked)
+                answer = await self._answer(asked, begun)
                 body = encode_forwarded(answer)
                 if len(body) > self._bus.client.max_payload:
                     answer = _problem(_TOO_LARGE)
@@ -92,6 +116,14 @@ class BusRequests:
             _log.warning("answer_not_sent", extra={"error": repr(error)})
         finally:
             self._slots.release()
+
+    async def _refuse(self, message: Msg) -> None:
+        status = str(_BUSY.http_status)
+        self._metrics.count(Metric.BUS_REQUESTS, subject=FORWARD_SUBJECT, status=status)
+        try:
+            await self._bus.publish(message.reply, encode_forwarded(_problem(_BUSY)))
+        except BusUnavailableError as error:
+            _log.warning("answer_not_sent", extra={"error": repr(error)})
 
     def _note(self, asked: "_Asked", status: int, octets: int, seconds: float) -> None:
         self._metrics.count(Metric.BUS_REQUESTS, subject=FORWARD_SUBJECT, status=str(status))
@@ -109,10 +141,19 @@ class BusRequests:
                 )
             )
 
-    async def _answer(self, asked: "_Asked") -> ForwardedAnswer:
+    async def _answer(self, asked: "_Asked", came_at: float) -> ForwardedAnswer:
+        """`came_at`: in monotonic seconds; whoever asked waits so long from then on."""
+        seconds = FORWARD_SECONDS_MAX - (self._clock.monotonic() - came_at)
         try:
-            async with asyncio.timeout(FORWARD_SECONDS_MAX):
-                return await self._process(decode_forwarded_request(asked.data), asked)
+            forwarded = decode_forwarded_request(asked.data)
+            expires_at = forwarded.expires_at
+            is_late = expires_at is not None and self._clock.now().timestamp() >= expires_at
+            if is_late or seconds <= 0:
+                # A process that stood still, a full queue, or clocks a minute apart.
+                _log.warning("request_came_too_late", extra={"subject": FORWARD_SUBJECT})
+                return _problem(_TOO_LATE)
+            async with asyncio.timeout(seconds):
+                return await self._process(forwarded, asked)
         except RequestError as error:
             return _problem(error)
         except POSTGRES_AWAY as error:  # as over HTTP; a time-out is one of them

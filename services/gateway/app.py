@@ -100,12 +100,10 @@ class Gateway:
             lifetime_seconds=settings.lifetime_seconds,
         )
         self._event_source = EventSourceRoute(self._entrance, self.connections, settings)
-        self._websocket = WebSocketRoute(
-            self._entrance,
-            self.connections,
-            Forwarding(resources.bus, resources.traces),
-            settings,
+        forward = Forwarding(
+            resources.bus, resources.traces, resources.clock, settings.requests_at_once_max
         )
+        self._websocket = WebSocketRoute(self._entrance, self.connections, forward, settings)
         self.self_check = SelfCheck(self.connections, resources.log.reader, resources.log.tail)
         self.is_draining = False
         self._asked = Asked(resources.bus, self.connections, self, resources.clock)

@@ -1,5 +1,7 @@
 """Requests of WebSockets, forwarded to the dispatchers over NATS."""
 
+from collections import Counter
+
 import msgspec
 from nats.errors import NoRespondersError
 
@@ -21,6 +23,7 @@ from shared.http.forwarded import (
     decode_forwarded_answer,
     encode_forwarded,
 )
+from shared.runtime.clock import Clock
 from shared.runtime.traces import Traces
 from shared.store.credentials import Credential
 
@@ -28,16 +31,43 @@ _OK = 200
 
 
 class Forwarding:
-    """Call it; a failure is told at once, and says whether the request can have taken effect."""
+    """Call it; a failure is told at once, and says whether the request can have taken effect.
 
-    def __init__(self, bus: Bus, traces: Traces) -> None:
+    `per_user_max` is RFC 8620's maxConcurrentRequests, over all WebSockets of a user here.
+    """
+
+    def __init__(self, bus: Bus, traces: Traces, clock: Clock, per_user_max: int) -> None:
         self._bus = bus
         self._traces = traces
+        self._clock = clock
+        self._per_user_max = per_user_max
+        self._under_way: Counter[str] = Counter()  # by user
 
     async def __call__(self, holder: Credential, request: RequestMessage) -> bytes:
         """A Response, or a RequestError; raises MessageError."""
+        user_id = holder.user_id
+        if self._under_way[user_id] >= self._per_user_max:
+            raise MessageError(
+                LIMIT,
+                f"{self._per_user_max} requests of this user are being processed.",
+                request_id=request.id,
+                limit="maxConcurrentRequests",
+            )
+        self._under_way[user_id] += 1
+        try:
+            return await self._forward(holder, request)
+        finally:
+            self._under_way[user_id] -= 1
+            if not self._under_way[user_id]:
+                del self._under_way[user_id]
+
+    async def _forward(self, holder: Credential, request: RequestMessage) -> bytes:
         message = encode_forwarded(
-            ForwardedRequest(credential=holder, body=msgspec.Raw(request.body))
+            ForwardedRequest(
+                credential=holder,
+                body=msgspec.Raw(request.body),
+                expires_at=self._clock.now().timestamp() + FORWARD_SECONDS_MAX,
+            )
         )
         if len(message) > self._bus.client.max_payload:
             raise MessageError(

@@ -32,7 +32,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()  # that may open a WebSocket from a browser; none: any
     websocket_message_bytes_max: Annotated[int, Meta(ge=1024)] = 10_000_000  # of a client
     websocket_ping_seconds: Annotated[int, Meta(ge=1)] = 30  # between pings
-    requests_at_once_max: Annotated[int, Meta(ge=1)] = 4  # of one WebSocket
+    requests_at_once_max: Annotated[int, Meta(ge=1)] = 4  # of all WebSockets of a user
     frames_kept: Annotated[int, Meta(ge=0, le=256)] = 32  # of each connection, for operators
     ended_kept: Annotated[int, Meta(ge=0, le=100_000)] = 1000  # ended connections, for 10 minutes
     self_check_seconds: Annotated[float, Meta(gt=0)] = (

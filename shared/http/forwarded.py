@@ -17,10 +17,15 @@ FORWARD_SECONDS_MAX = 60.0
 
 
 class ForwardedRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`body` is the Request object as the client wrote it."""
+    """`body` is the Request object as the client wrote it.
+
+    After `expires_at`, in seconds of Unix time, the gateway has told the client that there was no
+    answer, and the client may have asked again: it must not begin then. None: it may, always.
+    """
 
     credential: Credential
     body: msgspec.Raw
+    expires_at: float | None = None
 
 
 class ForwardedAnswer(msgspec.Struct, frozen=True, kw_only=True):

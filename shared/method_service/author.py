@@ -124,7 +124,8 @@ async def method_service(
 ) -> AsyncIterator[Service]:
     """Serve while the block runs; at its end no more calls are taken, and those in hand finished.
 
-    `handlers` are by method name. More than `calls_max` calls wait with NATS.
+    `handlers` are by method name. More than `calls_max` calls wait in this process, in the queue of
+    nats-py: what is too much for that is dropped unanswered, and the dispatcher's deadline tells.
     """
     async with asyncio.TaskGroup() as tasks:
         calls = _Calls(tasks, calls_max)

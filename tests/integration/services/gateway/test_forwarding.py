@@ -1,14 +1,19 @@
 """Requests of a WebSocket on their way over NATS to a real dispatcher, and back."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
+from nats.aio.msg import Msg
 
 from services.gateway.forwarding import Forwarding
 from services.gateway.websocket_messages import MessageError, RequestMessage
-from shared.bus.connection import open_bus
+from shared.bus.connection import Bus, open_bus
+from shared.http.forwarded import FORWARD_SUBJECT, ForwardedAnswer, encode_forwarded
+from shared.runtime.clock import SystemClock
 from shared.runtime.traces import Traces
 from shared.store.migrate import migrate
 from tests.support.dispatcher import JmapClient
@@ -28,6 +33,10 @@ USING = ["urn:ietf:params:jmap:core", "urn:ietf:params:jmap:contacts"]
 async def running(fresh_nats: NatsServer, postgres_dsn: str) -> AsyncIterator[RunningEverything]:
     async with everything_running(fresh_nats.url, postgres_dsn) as everything:
         yield everything
+
+
+def forwarding(bus: Bus) -> Forwarding:
+    return Forwarding(bus, Traces(), SystemClock(), per_user_max=4)
 
 
 async def connect(running: RunningEverything, client: JmapClient) -> WebSocketClient:
@@ -114,18 +123,49 @@ async def test_without_a_dispatcher_it_is_told_at_once(fresh_nats: NatsServer) -
     async with open_bus(fresh_nats.url, name="test") as bus:
         start = time.monotonic()
         with pytest.raises(MessageError) as failed:
-            await Forwarding(bus, Traces())(credential_of("anna"), RequestMessage("R1", b"{}"))
+            await forwarding(bus)(credential_of("anna"), RequestMessage("R1", b"{}"))
 
     assert time.monotonic() - start < 2
     assert failed.value.type == "urn:ietf:params:jmap:error:serverUnavailable"
     assert (failed.value.status, failed.value.request_id) == (503, "R1")
 
 
+async def test_w08_the_requests_of_all_sockets_of_a_user_are_counted_together(
+    fresh_nats: NatsServer,
+) -> None:
+    """RFC 8620 section 2, maxConcurrentRequests; another user is not held up."""
+    held: list[Msg] = []
+    async with open_bus(fresh_nats.url, name="test") as bus, asyncio.TaskGroup() as tasks:
+
+        async def hold(message: Msg) -> None:
+            held.append(message)
+
+        await bus.client.subscribe(FORWARD_SUBJECT, cb=hold)
+        forward = forwarding(bus)
+        anna, boris = credential_of("anna"), credential_of("boris")
+        ask = [(anna, f"R{n}") for n in range(4)] + [(boris, "B0")]
+        asked = [tasks.create_task(forward(who, RequestMessage(id_, b"{}"))) for who, id_ in ask]
+        await eventually(lambda: len(held) == len(ask))
+        with pytest.raises(MessageError) as refused:
+            await forward(anna, RequestMessage("R4", b"{}"))
+        answer = encode_forwarded(ForwardedAnswer(status=200, body=msgspec.Raw(b"{}")))
+        for message in held:
+            await bus.publish(message.reply, answer)
+        await asyncio.wait(asked)
+        held.clear()
+        again = tasks.create_task(forward(anna, RequestMessage("R5", b"{}")))
+        await eventually(lambda: held)
+        await bus.publish(held[0].reply, answer)
+        assert b"R5" in await again
+
+    assert (refused.value.limit, refused.value.request_id) == ("maxConcurrentRequests", "R4")
+
+
 async def test_what_nats_would_not_carry_is_refused_with_the_limit(fresh_nats: NatsServer) -> None:
     body = b'{"text":"' + b"x" * (17 << 20) + b'"}'
     async with open_bus(fresh_nats.url, name="test") as bus:
         with pytest.raises(MessageError) as failed:
-            await Forwarding(bus, Traces())(credential_of("anna"), RequestMessage("R1", body))
+            await forwarding(bus)(credential_of("anna"), RequestMessage("R1", body))
 
     assert failed.value.limit == "maxSizeRequest"
 
