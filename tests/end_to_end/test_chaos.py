@@ -15,6 +15,7 @@ from shared.store.pool import open_pool
 from tests.support.chaos import Api, Fleet, Person, Record, View, Writer
 from tests.support.chaos_clients import KINDS, ChaosClient
 from tests.support.chaos_log import missed
+from tests.support.dispatcher import SECRET_KEY
 from tests.support.eventually import eventually
 from tests.support.processes import tidings
 from tests.support.servers import NatsServer, PostgresServer
@@ -159,6 +160,7 @@ async def test_every_view_ends_at_get_and_no_state_went_back(
     environment = {
         "TIDINGS_NATS_URL": fresh_nats.url,
         "TIDINGS_POSTGRES_URL": fresh_postgres.dsn,
+        "TIDINGS_SECRET_KEY": SECRET_KEY,
         "TIDINGS_LOG_HISTORY": "100000",  # all of it is read at the end
         "TIDINGS_GATEWAY_STALL_SECONDS": "2",
         "TIDINGS_GATEWAY_SELF_CHECK_SECONDS": "2",
