@@ -67,6 +67,7 @@ LINES: Mapping[str, str] = {
     "removal_postponed": "A removed account is hidden, and not erased yet; it is tried again.",
     "request": "A request was answered: one line each, of HTTP, of a WebSocket, or over NATS. `calls` are its methods, with the error of those that failed.",
     "replay_failed": "A bug; whoever asked for the replay was told that it ended by an error.",
+    "request_came_too_late": "A WebSocket's request that its gateway gave up was not begun; are the clocks right?",
     "request_failed": "A bug; the client was answered 500 with the same request_id.",
     "roll_call_unheard": "NATS is away: other gateways do not hear that this one is there.",
     "self_check_failed": "The log could not be read to compare connections with it.",
