@@ -51,10 +51,16 @@ class AccountRemovals:
     async def go_on(self, *, tombstone_kept: timedelta = TOMBSTONE_KEPT) -> list[str]:
         """End what began, and forget what ended long ago; returns the accounts that are gone.
 
-        Raises as `end`.
+        Raises as `end`, after the rows of all of them.
         """
+        failure: LogUnavailableError | None = None
         for account_id, removed_at in await accounts_to_end(self._pool):
-            await self.end(account_id, removed_at)
+            try:
+                await self.end(account_id, removed_at)
+            except LogUnavailableError as error:
+                failure = error
+        if failure is not None:
+            raise failure
         gone = []
         for account_id in await accounts_to_forget(self._pool, ended_before=tombstone_kept):
             try:

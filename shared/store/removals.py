@@ -81,14 +81,15 @@ async def begin_removal(pool: asyncpg.Pool, account_id: str) -> RemovedAccount:
 
 async def erase_rows(pool: asyncpg.Pool, account_id: str) -> None:
     """All that a removed account has, in short transactions; may be repeated from anywhere."""
-    for statement, rows_max in (
-        (_ERASE_PIECES, _PIECES_AT_ONCE),
-        (_ERASE_BLOBS, _ROWS_AT_ONCE),
-        (_ERASE_RECORDS, _ROWS_AT_ONCE),
-        (_ERASE_OUTBOX, _ROWS_AT_ONCE),
+    for table, rows_max in (
+        ("blob_pieces", _PIECES_AT_ONCE),
+        ("blobs", _ROWS_AT_ONCE),
+        ("records", _ROWS_AT_ONCE),
+        ("outbox", _ROWS_AT_ONCE),
     ):
-        while await _count(pool, statement, account_id, rows_max):
-            pass
+        # Not until none was deleted: somebody else may have just taken the very same rows.
+        while await pool.fetchval(_ANY_LEFT.format(table=table), account_id):
+            await pool.execute(_ERASE.format(table=table), account_id, rows_max)
     async with pool.acquire() as connection, connection.transaction():
         await _forget_what_lanes_told(connection, account_id)
 
@@ -97,15 +98,7 @@ _ERASE = """
     DELETE FROM {table} WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM {table} WHERE account_id = $1 LIMIT $2))
 """
-_ERASE_PIECES = _ERASE.format(table="blob_pieces")
-_ERASE_BLOBS = _ERASE.format(table="blobs")
-_ERASE_RECORDS = _ERASE.format(table="records")
-_ERASE_OUTBOX = _ERASE.format(table="outbox")
-
-
-async def _count(pool: asyncpg.Pool, statement: str, account_id: str, rows_max: int) -> int:
-    result: str = await pool.execute(statement, account_id, rows_max)
-    return int(result.rsplit(" ", 1)[1])
+_ANY_LEFT = "SELECT EXISTS (SELECT FROM {table} WHERE account_id = $1)"
 
 
 async def _forget_what_lanes_told(connection: Connection, account_id: str) -> None:

@@ -47,6 +47,9 @@ class Changes:
         """Returns when the log has it, or will: kept in the outbox, or else here to be repeated."""
         try:
             appended = await self._keep(reported)
+        except asyncio.CancelledError:  # the client went away, and it may not have committed
+            self.tell_later(reported)
+            raise
         except POSTGRES_ERRORS as error:
             _log.warning("outside_states_not_kept", extra={"error": repr(error)})
             self.tell_later(reported)
