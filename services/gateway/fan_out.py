@@ -122,6 +122,9 @@ class FanOut:
         self._epoch: str | None = None
         self._live = asyncio.Event()
         self._doubted = asyncio.Event()
+        # From which sequence on the tail skipped some, until it has read what came after them.
+        self._skipped_from: int | None = None
+        self._skipped = asyncio.Event()
 
     @property
     def is_live(self) -> bool:
@@ -151,6 +154,7 @@ class FanOut:
                 sound = await self._check()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._tail.follow(self.receive))
+                    group.create_task(self._make_up_for_skipped())
                     await self._tail.reached(sound.last_sequence)
                     self._live.set()
                     await self._doubted.wait()
@@ -200,19 +204,45 @@ class FanOut:
     def receive(self, account_id: str, stored: StoredEvent) -> None:
         """Take the log's next event."""
         self._recent.add(account_id, stored)
+        if stored.sequence > self._tail.position + 1:
+            self._skip_from(self._tail.position + 1)
         members = self._index.get(account_id)
         if not members:
             return
         if stored.event.is_removal:
             self._end(account_id)
             return
-        changed = {name: state.state for name, state in stored.event.changed.items()}
-        update = Update(account_id, changed, self._cursor(stored.sequence))
+        update = Update(account_id, self._news_of(stored), self._cursor(stored.sequence))
         for member in tuple(members):
             if member.kept is not None:
                 member.kept[account_id] = stored
             elif stored.sequence > member.told_up_to:
                 self._pass_on(member, update)
+
+    def _news_of(self, stored: StoredEvent) -> dict[str, str]:
+        """With the states of skipped events: each event has all states of its account."""
+        if self._skipped_from is not None:
+            return changed_since(stored, self._skipped_from - 1)
+        return {name: state.state for name, state in stored.event.changed.items()}
+
+    def _skip_from(self, sequence: int) -> None:
+        """The log keeps few events of an account: a tail that lags misses some of a busy one."""
+        if self._skipped_from is None:
+            self._skipped_from = sequence
+        self._skipped.set()
+
+    async def _make_up_for_skipped(self) -> None:
+        """Until cancelled. Raises LogUnavailableError, BusUnavailableError, JetStreamError."""
+        if self._skipped_from is not None:
+            self._skipped.set()
+        while True:
+            await self._skipped.wait()
+            self._skipped.clear()
+            sound = await self._verify(seen=self._tail.position, seen_epoch=self._epoch)
+            # An event is dropped for later ones of its account, which were there by now.
+            await self._tail.reached(sound.last_sequence)
+            if not self._skipped.is_set():
+                self._skipped_from = None
 
     async def _check(self) -> SoundLog:
         """Make sure that the log is the one that was followed, or start over with the new one."""
@@ -236,6 +266,7 @@ class FanOut:
         """
         snapshot = await self._reader.read(tuple(self._index), after=0, fence=sound.last_sequence)
         self._epoch = sound.epoch
+        self._skipped_from = None
         self._tail.position = snapshot.up_to
         self._recent = RecentEvents(self._recent_accounts_max, floor=snapshot.up_to)
         for account_id, changed in snapshot.changed_since(0).items():

@@ -24,6 +24,7 @@ class PlainLog:
         self.epoch = "e1"
         self.first_sequence = 1
         self.events: list[tuple[str, StoredEvent]] = []
+        self.forgotten = set[int]()  # sequences that the tail does not get any more
         self.position = 0
         self.deliver: Callable[[str, StoredEvent], None] | None = None
         self.reads: list[tuple[Collection[str], int, int, asyncio.Future[Snapshot]]] = []
@@ -44,6 +45,16 @@ class PlainLog:
         event = next_event(previous, states, at="", cause=Cause())
         if event is not None:
             self.events.append((account_id, StoredEvent(self.last_sequence + 1, event)))
+
+    def forget(self, account_id: str) -> None:
+        """The oldest of several events of the account, as a stream with a limit for each does.
+
+        A replica that has not heard of later ones has it still.
+        """
+        kept = [stored.sequence for name, stored in self.events if name == account_id]
+        kept = [sequence for sequence in kept if sequence not in self.forgotten]
+        if len(kept) > 1:
+            self.forgotten.add(kept[0])
 
     async def follow(self, receive: Callable[[str, StoredEvent], None]) -> None:
         self.deliver = receive

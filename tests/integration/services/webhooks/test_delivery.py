@@ -1,13 +1,8 @@
 """What an endpoint is told, and when: a real log, a real store, a real endpoint."""
 
-import asyncio
-from collections.abc import Collection
-
 import pytest
 
 from services.webhooks.settings import WebhookSettings
-from shared.log.reader import LogReader, Snapshot
-from shared.store.waits import WaitsFor
 from shared.web_push.subscription_keys import parse_subscription_keys
 from tests.support.eventually import eventually
 from tests.support.webhook_sink import Behaviour, Manner, WebhookSink
@@ -263,32 +258,3 @@ async def test_a_message_that_replaces_others_says_everything(
     assert first == second
     assert len(first) <= 32
     assert "topic" not in sink.posts_to("/b")[0].headers  # nobody in between, nothing to replace
-
-
-async def test_a_log_that_stalls_puts_all_lanes_off_for_seconds_only(
-    bench: WebhookBench, sink: WebhookSink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those that wait for a read of somebody else, too: that is cut first, and theirs with it."""
-    users = [await bench.user() for _ in range(12)]
-    lanes = [await bench.subscribe(user, sink.url(f"/{n}")) for n, user in enumerate(users)]
-    for user in users:
-        await bench.change(user.account_id)
-    whole_read, flows = LogReader.read, asyncio.Event()
-
-    async def stalled(
-        self: LogReader, account_ids: Collection[str], *, after: int, fence: int
-    ) -> Snapshot:
-        if flows.is_set():
-            return await whole_read(self, account_ids, after=after, fence=fence)
-        return await asyncio.Event().wait()  # type: ignore[return-value]
-
-    async def all_were_put_off() -> bool:
-        waits = [(await bench.lane(lane))["waits_for"] for lane in lanes]
-        assert WaitsFor.CRASHED not in waits
-        return set(waits) == {WaitsFor.LOG_AWAY}
-
-    monkeypatch.setattr(LogReader, "read", stalled)
-    async with bench.worker():
-        await eventually(all_were_put_off, seconds=20.0)
-        flows.set()
-        await eventually(lambda: all(told(sink, f"/{n}") for n in range(12)), seconds=20.0)

@@ -61,6 +61,10 @@ class FanOutMachine(RuleBasedStateMachine):
             if self.log.position < self.log.last_sequence:
                 self.tail_one()
 
+    @rule(account=accounts)
+    def forget(self, account: str) -> None:
+        self.log.forget(account)
+
     @rule(client=st.integers(0, 2), garbage=st.sampled_from([None, "", "1.e1.999999", "1.zz.3"]))
     def connect(self, client: int, garbage: str | None) -> None:
         it = self.clients[client]
@@ -183,7 +187,7 @@ class FanOutMachine(RuleBasedStateMachine):
 
     def tail_one(self) -> None:
         for account_id, stored in self.log.events:
-            if stored.sequence > self.log.position:
+            if stored.sequence > self.log.position and stored.sequence not in self.log.forgotten:
                 assert self.log.deliver is not None
                 self.log.deliver(account_id, stored)
                 self.log.position = stored.sequence
@@ -237,6 +241,25 @@ def test_all_of_what_came_while_a_join_was_reading_is_told() -> None:
     it.machine.answer_read_now(2)
 
     assert it.client.known == {("a1", "Email"): 2, ("a1", "Mailbox"): 3, ("a2", "Email"): 1}
+    it.end()
+
+
+def test_what_the_log_dropped_before_the_tail_came_to_it_is_told_with_the_next() -> None:
+    it = Stepped()
+    it.join("1.e1.2")
+    it.machine.turn()
+    it.change("a1", "Mailbox")
+    it.change("a2", "Email")
+    it.change("a1", "Email")
+    for _ in range(2):  # of a1: what was read, and the Mailbox
+        it.machine.log.forget("a1")
+    it.machine.tail_all()
+    assert it.client.known["a1", "Mailbox"] == 2
+
+    it.machine.turn()
+    it.change("a1", "Email")
+    it.machine.tail_all()
+    assert it.machine.fan_out._skipped_from is None, "each event tells its own again"
     it.end()
 
 
