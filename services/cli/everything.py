@@ -43,6 +43,7 @@ from shared.log.open_log import (
 from shared.log.removals import AccountRemovals
 from shared.log.topology import LogSettings
 from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.lifetime import finished_after
 from shared.runtime.metrics import Metrics
 from shared.runtime.traces import Traces
 from shared.store.migrate import migrate
@@ -83,18 +84,32 @@ class Everything(msgspec.Struct, frozen=True, kw_only=True):
     bus: Bus
     removals: AccountRemovals
 
-    async def run(self, draining: asyncio.Event, stopping: asyncio.Event) -> None:
-        """Until cancelled; sets `stopping` once the connections were closed after `draining`."""
+    async def run(
+        self, draining: asyncio.Event, stopping: asyncio.Event, *, drain_seconds_max: float
+    ) -> None:
+        """Until cancelled; sets `stopping` once the connections were closed after `draining`.
+
+        Requests over NATS are taken until then, since the connections ask by it, too.
+        """
+        closed = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.guard.run(), name="guard")
             tasks.create_task(self.relay.run(), name="relay")
             tasks.create_task(self.dispatcher.run(self.bus), name="dispatcher")
-            tasks.create_task(self.append_api.run(self.bus), name="append_api")
+            tasks.create_task(self.append_api.run(), name="append_api")
             tasks.create_task(run_removals(self.removals), name="removals")
             tasks.create_task(self.console.run(draining), name="console")
             delivering = tasks.create_task(self.webhooks.run(draining), name="webhooks")
+            answers = [
+                part.answer_bus(self.bus, closed) for part in (self.dispatcher, self.append_api)
+            ]
+            answering = tasks.create_task(
+                finished_after(closed, drain_seconds_max, answers), name="answering"
+            )
             await self.gateway.run(draining)
             await delivering
+            closed.set()
+            await answering
             stopping.set()
 
 

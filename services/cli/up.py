@@ -80,7 +80,10 @@ async def up(environ: Mapping[str, str]) -> None:
         stack.enter_context(data.announced(_running(url, servers, environ[SECRET_KEY])))
         async with asyncio.TaskGroup() as tasks:
             loops = [
-                tasks.create_task(everything.run(draining, stopping), name="services"),
+                tasks.create_task(
+                    everything.run(draining, stopping, drain_seconds_max=http.drain_seconds_max),
+                    name="services",
+                ),
                 tasks.create_task(
                     _greet(everything, settings, url=url, public_url=public_url), name="greeting"
                 ),

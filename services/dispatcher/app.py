@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import socket
 from collections import ChainMap
 from collections.abc import (
     AsyncIterator,
@@ -10,6 +11,7 @@ from collections.abc import (
     Callable,
     Collection,
     Coroutine,
+    Iterable,
     Mapping,
     Sequence,
 )
@@ -63,7 +65,7 @@ from shared.log.removals import AccountRemovals
 from shared.log.topology import LogSettings
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.garbage import collect_garbage_seldom
-from shared.runtime.lifetime import draining_on_signals
+from shared.runtime.lifetime import draining_on_signals, finished_after
 from shared.runtime.metrics import Metrics
 from shared.runtime.serve import HttpSettings, listen, serve
 from shared.runtime.traces import Traces
@@ -178,9 +180,8 @@ class Dispatcher:
         await self._key.prepare()
 
     async def run(self, bus: Bus) -> None:
-        """Answer what gateways forward, and do what is to be done now and then; until cancelled."""
+        """What its methods stand on, and what is to be done now and then; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._bus_requests(bus).run(), name="forwarded")
             tasks.create_task(run_jobs(self._pool, self.keeper), name="jobs")
             tasks.create_task(
                 run_subscription_jobs(self._pool, self._hint), name="subscription_jobs"
@@ -191,21 +192,22 @@ class Dispatcher:
                     self._services.run(bus, self._pool, self._follow), name="method_services"
                 )
 
+    async def answer_bus(self, bus: Bus, draining: asyncio.Event) -> None:
+        """Beside `run`: what gateways forward, until `draining`, and what is in hand to its end."""
+        await BusRequests(
+            bus,
+            self._requests,
+            self._limits,
+            clock=self._resources.clock,
+            metrics=self._resources.metrics,
+            traces=self._resources.traces,
+        ).run(draining)
+
     def _processor(self, methods: Mapping[str, Method]) -> Processor:
         return Processor(
             methods,
             self._capabilities,
             self._resources.limits,
-            clock=self._resources.clock,
-            metrics=self._resources.metrics,
-            traces=self._resources.traces,
-        )
-
-    def _bus_requests(self, bus: Bus) -> BusRequests:
-        return BusRequests(
-            bus,
-            self._requests,
-            self._limits,
             clock=self._resources.clock,
             metrics=self._resources.metrics,
             traces=self._resources.traces,
@@ -300,13 +302,27 @@ async def run(
         health = health_routes({"postgres": lambda: pool.fetchval("SELECT 1")}, draining, metrics)
         app = Starlette(routes=[*dispatcher.routes(), *append_api.routes(), *health])
         async with asyncio.TaskGroup() as tasks:
-            works = [*_log_loops(pool, log, relay), append_api.run(log.bus)]
-            loops = [tasks.create_task(work) for work in (*works, dispatcher.run(log.bus))]
+            works = [*_log_loops(pool, log, relay), append_api.run(), dispatcher.run(log.bus)]
+            loops = [tasks.create_task(work) for work in works]
             await dispatcher.met_services()
-            collect_garbage_seldom()
-            await serve(app, listener, http, draining)
+            answers = [part.answer_bus(log.bus, draining) for part in (dispatcher, append_api)]
+            await _serve(app, listener, http, draining, answers)
             for loop in loops:
                 loop.cancel()
+
+
+async def _serve(
+    app: Starlette,
+    listener: socket.socket,
+    http: HttpSettings,
+    draining: asyncio.Event,
+    answers: Iterable[Coroutine[None, None, None]],
+) -> None:
+    """HTTP and, by `answers`, NATS; returns when both were drained."""
+    collect_garbage_seldom()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(finished_after(draining, http.drain_seconds_max, answers))
+        await serve(app, listener, http, draining)
 
 
 def _log_loops(

@@ -44,6 +44,9 @@ _BUSY = RequestError(
 _TOO_LATE = RequestError(
     "serverUnavailable", "The request came too late; nothing was done.", http_status=503
 )
+_CUT_SHORT = RequestError(
+    "serverUnavailable", "The server ended; the request may have taken effect.", http_status=503
+)
 _TOO_LARGE = RequestError(
     "serverFail",
     "The request was processed, but its response is larger than the server passes on.",
@@ -78,8 +81,8 @@ class BusRequests:
         self.waiting = 0  # to begin
         self._octets_waiting = 0
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def run(self, draining: asyncio.Event) -> None:
+        """Until `draining` is set and the requests in hand were answered; cancelled, cut short."""
         async with asyncio.TaskGroup() as tasks:
 
             async def take(message: Msg) -> None:
@@ -91,8 +94,7 @@ class BusRequests:
                 self._octets_waiting = octets
                 tasks.create_task(self._respond(message))
 
-            await self._bus.client.subscribe(FORWARD_SUBJECT, queue=FORWARD_QUEUE, cb=take)
-            await asyncio.Event().wait()
+            await self._bus.share(FORWARD_SUBJECT, FORWARD_QUEUE, take, until=draining)
 
     async def _respond(self, message: Msg) -> None:
         trace = self._traces.received((message.headers or {}).get(TRACEPARENT))
@@ -100,6 +102,9 @@ class BusRequests:
         begun = self._clock.monotonic()
         try:
             await self._slots.acquire()
+        except asyncio.CancelledError:
+            await self._refuse(message)
+            raise
         finally:
             self.waiting -= 1
             self._octets_waiting -= len(message.data)
@@ -114,14 +119,17 @@ class BusRequests:
                 await self._bus.publish(message.reply, body)
         except BusUnavailableError as error:
             _log.warning("answer_not_sent", extra={"error": repr(error)})
+        except asyncio.CancelledError:
+            await self._refuse(message, _CUT_SHORT)
+            raise
         finally:
             self._slots.release()
 
-    async def _refuse(self, message: Msg) -> None:
-        status = str(_BUSY.http_status)
+    async def _refuse(self, message: Msg, why: RequestError = _BUSY) -> None:
+        status = str(why.http_status)
         self._metrics.count(Metric.BUS_REQUESTS, subject=FORWARD_SUBJECT, status=status)
         try:
-            await self._bus.publish(message.reply, encode_forwarded(_problem(_BUSY)))
+            await self._bus.publish(message.reply, encode_forwarded(_problem(why)))
         except BusUnavailableError as error:
             _log.warning("answer_not_sent", extra={"error": repr(error)})
 

@@ -3,7 +3,7 @@
 nats-py 2.16 ends its read loop, silently and for good, on an exception in the error callback, on
 a PONG that nobody waits for any more, and on a message that it cannot read; it closes for good on
 most errors that a server reports; and it sends what was published before a reconnect after it, when
-the caller has long been told of a failure. `_Client` closes these holes. Its `flush`, `drain` and
+the caller has long been told of a failure. `_Client` closes these holes. Its own `drain` and
 JetStream context are not used (docs/adr/0005).
 """
 
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
+from nats.aio.subscription import DEFAULT_SUB_PENDING_BYTES_LIMIT, Subscription
 from nats.errors import Error as NatsError
 
 from shared.runtime.metrics import Metric, Metrics
@@ -176,6 +176,29 @@ class Bus:
         finally:
             with suppress(NatsError):  # the connection is gone, and the subscription with it
                 await subscription.unsubscribe()
+
+    async def share(
+        self,
+        subject: str,
+        queue: str,
+        receive: Callable[[Msg], Awaitable[None]],
+        *,
+        until: asyncio.Event,
+        pending_octets_max: int = DEFAULT_SUB_PENDING_BYTES_LIMIT,
+    ) -> None:
+        """Be one of `queue` until `until` is set; returns when the last message was received.
+
+        From then on the others of the queue get what comes. Raises BusUnavailableError.
+        """
+        try:
+            subscription = await self.client.subscribe(
+                subject, queue=queue, cb=receive, pending_bytes_limit=pending_octets_max
+            )
+        except NatsError as error:
+            raise BusUnavailableError(f"cannot listen to {subject}: {error!r}") from error
+        await until.wait()
+        with suppress(NatsError, TimeoutError):  # NATS is away, and nothing is on its way here
+            await subscription.drain()  # type: ignore[no-untyped-call]
 
     async def _changed(self) -> None:
         self.generation += 1

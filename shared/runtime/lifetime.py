@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 
 
 def draining_on_signals() -> asyncio.Event:
@@ -13,6 +13,18 @@ def draining_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.set)
     return draining
+
+
+async def finished_after(
+    draining: asyncio.Event, seconds: float, works: Iterable[Coroutine[None, None, None]]
+) -> None:
+    """Run `works`, which end by themselves after `draining`; cut short `seconds` after it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
+            for work in works:
+                tasks.create_task(work)
+            await draining.wait()
+            limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 class CutShortError(Exception):

@@ -127,7 +127,8 @@ async def append_api_running(
         )
         if is_relaying:
             await stack.enter_async_context(running(relay.run()))
-        await stack.enter_async_context(running(api.run(log.bus)))
+        await stack.enter_async_context(running(api.run()))
+        await stack.enter_async_context(running(api.answer_bus(log.bus, draining)))
         app = Starlette(routes=api.routes())
         await stack.enter_async_context(_serving(serve(app, listener, http, draining), draining))
         name = f"producer-{secrets.token_hex(4)}"

@@ -107,7 +107,7 @@ async def everything_running(  # noqa: PLR0913 - settings that some test needs
         ) as everything,
         asyncio.TaskGroup() as tasks,
     ):
-        running = tasks.create_task(everything.run(draining, stopping))
+        running = tasks.create_task(everything.run(draining, stopping, drain_seconds_max=2))
         serving = tasks.create_task(
             serve(everything.app, listener, http, stopping, http_protocol=HandoffHttpProtocol)
         )

@@ -66,8 +66,10 @@ class AppendApi:
     def routes(self) -> list[Route]:
         return self._http.routes()
 
-    async def run(self, bus: Bus) -> None:
-        """Until cancelled; `bus` is where requests over NATS come from."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._appends.run(), name="appends")
-            tasks.create_task(self._bus.run(bus), name="bus_appends")
+    async def run(self) -> None:
+        """What both ways stand on; until cancelled."""
+        await self._appends.run()
+
+    async def answer_bus(self, bus: Bus, draining: asyncio.Event) -> None:
+        """Beside `run`: until `draining` is set and the requests in hand were answered."""
+        await self._bus.run(bus, draining)

@@ -58,8 +58,11 @@ class BusAppends:
         self._metrics = metrics
         self._traces = traces
 
-    async def run(self, bus: Bus) -> None:
-        """Until cancelled. What is too much is refused at once, so nothing piles up unanswered."""
+    async def run(self, bus: Bus, draining: asyncio.Event) -> None:
+        """Until `draining` is set and what is in hand was answered; cancelled, it is cut short.
+
+        What is too much is refused at once, so nothing piles up unanswered.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks_max = asyncio.Semaphore(_TASKS_MAX)
 
@@ -68,10 +71,9 @@ class BusAppends:
                 answering = tasks.create_task(self._respond(bus, message))
                 answering.add_done_callback(lambda _: tasks_max.release())
 
-            await bus.client.subscribe(
-                SUBJECT, queue=QUEUE, cb=take, pending_bytes_limit=_PENDING_OCTETS_MAX
+            await bus.share(
+                SUBJECT, QUEUE, take, until=draining, pending_octets_max=_PENDING_OCTETS_MAX
             )
-            await asyncio.Event().wait()
 
     async def _respond(self, bus: Bus, message: Msg) -> None:
         if not message.reply:  # whoever cannot be told must not believe that it was appended
@@ -87,13 +89,13 @@ class BusAppends:
         )
         begun = self._clock.monotonic()
         with correlated(request_id=asked.request_id):
-            answer = await self._answer(asked)
-            body = encode_json(answer.body)
-            self._note(asked, answer, len(body), self._clock.monotonic() - begun)
             try:
-                await bus.publish(message.reply, body, headers=_headers(answer, asked.request_id))
-            except BusUnavailableError as error:
-                _log.warning("answer_not_sent", extra={"error": repr(error)})
+                answer = await self._answer(asked)
+            except asyncio.CancelledError:
+                await _send(bus, message.reply, _CUT_SHORT, asked.request_id)
+                raise
+            octets = await _send(bus, message.reply, answer, asked.request_id)
+            self._note(asked, answer, octets, self._clock.monotonic() - begun)
 
     def _note(self, asked: "_Asked", answer: AppendAnswer, octets: int, seconds: float) -> None:
         status = answer.status
@@ -151,9 +153,22 @@ class _Asked(msgspec.Struct, frozen=True):
     facts: dict[str, object]  # for the line of the log
 
 
+async def _send(bus: Bus, reply: str, answer: AppendAnswer, request_id: str) -> int:
+    """The octets of its body."""
+    body = encode_json(answer.body)
+    try:
+        await bus.publish(reply, body, headers=_headers(answer, request_id))
+    except BusUnavailableError as error:
+        _log.warning("answer_not_sent", extra={"error": repr(error)})
+    return len(body)
+
+
 def _problem(status: int, detail: str) -> AppendAnswer:
     body: JsonObject = {"type": "about:blank", "status": status, "detail": detail}
     return AppendAnswer(status, body)
+
+
+_CUT_SHORT = _problem(_UNAVAILABLE, "The server ended; the changes may have been appended.")
 
 
 def _headers(answer: AppendAnswer, request_id: str) -> dict[str, str]:

@@ -76,7 +76,8 @@ async def dispatcher(fresh_nats: NatsServer) -> AsyncIterator[_Dispatcher]:
         requests = BusRequests(
             bus, held, CoreLimits(), clock=clock, metrics=Metrics(), traces=Traces()
         )
-        async with running(requests.run()):
+        draining = asyncio.Event()
+        async with running(requests.run(draining)):
             await eventually(lambda: bus.client._subs)
             await bus.client.flush()
             yield _Dispatcher(bus, requests, held, clock)
