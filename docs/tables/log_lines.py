@@ -24,6 +24,8 @@ LINES: Mapping[str, str] = {
     "control_message_unreadable": "Of another version, or of somebody who should not send there.",
     "crashed": "The process ended by a bug.",
     "database_away": "PostgreSQL did not answer a request, which was refused with 503.",
+    "database_older_than_log": "PostgreSQL was put back to an older copy; so many accounts got newer "
+    "states.",
     "demo_not_made": "`up` could not make user demo and its commands.",
     "embedded_server_died": "NATS or PostgreSQL of `up` ended; it is started again.",
     "embedded_server_not_restarted": "A server of `up` that ended does not start; it is tried again.",

@@ -152,6 +152,12 @@ def changed_since(stored: StoredEvent, since: int, up_to: float = math.inf) -> d
     }
 
 
+def all_states(event: Event) -> dict[str, OrderedState]:
+    """Every state of the account as it is after the event."""
+    before = {name: OrderedState(one.state, one.order) for name, one in event.unchanged.items()}
+    return before | event.changed
+
+
 def _carried(stored: StoredEvent) -> dict[str, CarriedState]:
     """Every state of the account, with the sequence that it has from now on."""
     fresh = {

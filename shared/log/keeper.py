@@ -19,12 +19,14 @@ from shared.bus.connection import BusUnavailableError
 from shared.bus.jetstream import JetStream, StreamInfo
 from shared.bus.publisher import Publisher, StaleSequenceError
 from shared.log.appender import Appender, LogUnavailableError
+from shared.log.catch_up import catch_up
 from shared.log.event import Cause, OrderedState
 from shared.log.subjects import CLOCK_SUBJECT, STREAM
 from shared.log.verdict import Found, Verdict, first_sequence, judge
 from shared.store.logs import (
     account_states,
     complete_epoch,
+    note_compared,
     raise_highest_sequence,
     read_log,
     rebuild_lock,
@@ -79,7 +81,7 @@ class LogKeeper:
             await raise_highest_sequence(self._pool, STREAM, epoch=seen_epoch, sequence=seen)
             verdict = judge(await read_log(self._pool, STREAM), _found(info))
         # An interrupted rebuild may be read: what is still to be appended comes as events.
-        if info is None or verdict.health not in ("sound", "incomplete"):
+        if info is None or verdict.health not in ("sound", "incomplete", "uncompared"):
             raise LogUnavailableError(verdict.reason)
         return _sound(info)
 
@@ -101,7 +103,9 @@ class LogKeeper:
                     raise LogForeignError(
                         f"{verdict.reason}; `tidings log rebuild` replaces it"
                     ) from None
-                if verdict.health != "sound":
+                if verdict.health == "uncompared" and info is not None:
+                    await self._compare(connection, info)
+                elif verdict.health != "sound":
                     await self._repair(connection, info, verdict)
         return await self.verify()
 
@@ -133,6 +137,15 @@ class LogKeeper:
         info = await self._jetstream.stream_info(STREAM)
         return info, judge(known, _found(info))
 
+    async def _compare(self, connection: Connection, info: StreamInfo) -> None:
+        """The other way round: what the log has told must be known to PostgreSQL."""
+        known = await read_log(connection, STREAM)
+        if known is not None:
+            last = info.state.last_seq
+            after = max(known.highest_sequence, info.state.first_seq - 1)
+            await catch_up(connection, self._jetstream, after=after, up_to=last)
+            await note_compared(connection, STREAM, epoch=known.epoch, sequence=last)
+
     async def _repair(
         self, connection: Connection, info: StreamInfo | None, verdict: Verdict
     ) -> None:
@@ -141,6 +154,8 @@ class LogKeeper:
         if verdict.health == "incomplete" and known is not None:
             epoch = known.epoch
         else:
+            if info is not None:  # it may have told what an older copy of PostgreSQL forgot
+                await self._compare(connection, info)
             epoch = "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(_EPOCH_LENGTH))
             first = first_sequence(known, _found(info))
             _log.log(

@@ -11,9 +11,10 @@ import msgspec
 
 FIRST_SEQUENCE_GAP = 1_000_000  # above every sequence that a lost stream can have given out
 
-Health: TypeAlias = Literal["sound", "new", "lost", "incomplete", "foreign"]
+Health: TypeAlias = Literal["sound", "new", "lost", "incomplete", "foreign", "uncompared"]
 """new: neither side has one. incomplete: a rebuild was interrupted. foreign: not of this
-database, so not ours to replace without being told to."""
+database, so not ours to replace without being told to. uncompared: as sound, but the database may
+be an older copy (`shared.log.catch_up`)."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -25,12 +26,13 @@ class Known(msgspec.Struct, frozen=True):
     """What PostgreSQL says.
 
     `highest_sequence` was acknowledged or read in `epoch`. `is_complete` is false while the states
-    of all accounts are being appended anew.
+    of all accounts are being appended anew. `is_compared`: in this run of this database.
     """
 
     epoch: str
     highest_sequence: int
     is_complete: bool
+    is_compared: bool = True
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -50,6 +52,8 @@ def judge(known: Known | None, found: Found | None) -> Verdict:
         return Verdict("lost", loss)
     if not known.is_complete:
         return Verdict("incomplete", "a rebuild was interrupted")
+    if not known.is_compared:
+        return Verdict("uncompared", "PostgreSQL was started or restored since they were compared")
     return Verdict("sound", "")
 
 

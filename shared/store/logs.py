@@ -14,7 +14,12 @@ _LOCK = 0x71D1_10C5  # pg_advisory_lock: one rebuilder at a time
 
 async def read_log(executor: Executor, stream: str) -> Known | None:
     row = await executor.fetchrow(
-        "SELECT epoch, highest_sequence, is_complete FROM logs WHERE stream = $1", stream
+        """
+        SELECT epoch, highest_sequence, is_complete,
+            compared_in IS NOT DISTINCT FROM database_run() AS is_compared
+        FROM logs WHERE stream = $1
+        """,
+        stream,
     )
     return None if row is None else Known(*row)
 
@@ -23,10 +28,10 @@ async def start_epoch(connection: Connection, stream: str, *, epoch: str, sequen
     """Make the cursors of earlier epochs foreign; the first event will come after `sequence`."""
     await connection.execute(
         """
-        INSERT INTO logs (stream, epoch, highest_sequence, is_complete)
-        VALUES ($1, $2, $3, false)
+        INSERT INTO logs (stream, epoch, highest_sequence, is_complete, compared_in)
+        VALUES ($1, $2, $3, false, database_run())
         ON CONFLICT (stream) DO UPDATE
-        SET epoch = $2, highest_sequence = $3, is_complete = false
+        SET epoch = $2, highest_sequence = $3, is_complete = false, compared_in = database_run()
         """,
         stream,
         epoch,
@@ -37,6 +42,20 @@ async def start_epoch(connection: Connection, stream: str, *, epoch: str, sequen
 async def complete_epoch(connection: Connection, stream: str, epoch: str) -> None:
     await connection.execute(
         "UPDATE logs SET is_complete = true WHERE stream = $1 AND epoch = $2", stream, epoch
+    )
+
+
+async def note_compared(connection: Connection, stream: str, *, epoch: str, sequence: int) -> None:
+    """What the log has up to `sequence` is known here, in this run of this database."""
+    await connection.execute(
+        """
+        UPDATE logs
+        SET compared_in = database_run(), highest_sequence = greatest(highest_sequence, $3)
+        WHERE stream = $1 AND epoch = $2
+        """,
+        stream,
+        epoch,
+        sequence,
     )
 
 

@@ -113,6 +113,7 @@ async def mark_published(
         )
         UPDATE logs SET highest_sequence = greatest(highest_sequence, $5)
         WHERE stream = $3 AND epoch = $4
+            AND compared_in = database_run()  -- else what the log has beyond would be hidden
         """,
         list(sequences),
         list(sequences.values()),

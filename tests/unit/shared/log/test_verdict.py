@@ -17,6 +17,8 @@ KNOWN = Known("e1", 100, is_complete=True)
         (KNOWN, Found("e1", 99), "lost"),
         (Known("e1", 100, is_complete=False), Found("e1", 100), "incomplete"),
         (Known("e1", 100, is_complete=False), Found("e1", 99), "lost"),
+        (Known("e1", 100, is_complete=True, is_compared=False), Found("e1", 99), "lost"),
+        (Known("e1", 100, is_complete=True, is_compared=False), Found("e1", 100), "uncompared"),
         (KNOWN, Found("e1", 100), "sound"),
         (KNOWN, Found("e1", 101), "sound"),
     ],
