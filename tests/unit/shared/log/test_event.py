@@ -7,6 +7,7 @@ from shared.log.event import (
     Event,
     OrderedState,
     StoredEvent,
+    all_states,
     changed_since,
     decode_event,
     encode_event,
@@ -20,6 +21,20 @@ AT = "2026-01-01T00:00:00.000Z"
 type_names = st.sampled_from(["Email", "Mailbox", "Thread"])
 orders = st.integers(1, 30)
 states = st.dictionaries(type_names, orders.map(lambda n: OrderedState(f"s{n}", n)), max_size=3)
+
+
+@given(states, states)
+def test_an_event_has_all_states_of_its_account(
+    first: dict[str, OrderedState], second: dict[str, OrderedState]
+) -> None:
+    previous = None
+    known: dict[str, OrderedState] = {}
+    for sequence, given_states in enumerate((first, second), start=1):
+        event = next_event(previous, given_states, at=AT, cause=Cause())
+        known = newest(known, given_states)
+        if event is not None:
+            previous = StoredEvent(sequence, event)
+            assert all_states(event) == known
 
 
 def test_an_event_has_the_published_shape() -> None:
