@@ -26,10 +26,11 @@ class BadAnswerError(ValueError):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer is measured by."""
+    """What an answer is measured by: small, for it is kept while a late answer may come."""
 
     method: str
-    arguments: JsonObject
+    creations: Collection[str]  # ids that the call makes
+    destroys_original: bool  # of a /copy
     types: Collection[str]  # of the service
     writable: Collection[str]  # accounts
     created_ids: Mapping[str, str]
@@ -95,7 +96,7 @@ def _response(reply: JsonObject, method: str) -> tuple[str, JsonObject]:
 def _implicit(value: JsonValue, asked: Asked) -> tuple[str, JsonObject]:
     """The destruction of the originals (RFC 8620 section 5.4)."""
     type_name, _, verb = asked.method.partition("/")
-    if verb != "copy" or asked.arguments.get("onSuccessDestroyOriginal") is not True:
+    if verb != "copy" or not asked.destroys_original:
         raise BadAnswerError("implicit response to a call that makes none")
     if not isinstance(value, dict):
         raise BadAnswerError("`implicit` is no object")
@@ -118,13 +119,11 @@ def _created_ids(value: JsonValue, asked: Asked) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or len(value) > asked.created_max:
         raise BadAnswerError("`createdIds` is no object, or a large one")
-    creates = asked.arguments.get("create")
-    own = creates if isinstance(creates, dict) else {}
     created: dict[str, str] = {}
     for creation_id, record_id in value.items():
         if not is_id(creation_id) or not isinstance(record_id, str) or not is_id(record_id):
             raise BadAnswerError("`createdIds` does not map ids to ids")
-        if creation_id in asked.created_ids and creation_id not in own:
+        if creation_id in asked.created_ids and creation_id not in asked.creations:
             raise BadAnswerError("`createdIds` has one that another call made")
         created[creation_id] = record_id
     return created

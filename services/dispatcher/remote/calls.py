@@ -27,6 +27,7 @@ from services.dispatcher.remote.settings import MethodServiceSettings
 from shared.jmap.errors import METHOD_ERRORS, MethodError
 from shared.jmap.i_json import JsonObject, JsonValue, encode_json
 from shared.jmap.session import CoreLimits
+from shared.log.event import Cause
 from shared.method_service.contract import (
     CONTRACT_VERSION,
     ServiceDescription,
@@ -98,9 +99,11 @@ class RemoteCalls:
                 "serverUnavailable",
                 f"The service of this method has {self._settings.calls_max} calls under way.",
             )
+        create = call.arguments.get("create")
         asked = Asked(
             method=method,
-            arguments=call.arguments,
+            creations=frozenset(create) if isinstance(create, dict) else frozenset(),
+            destroys_original=call.arguments.get("onSuccessDestroyOriginal") is True,
             types=service.types.keys(),
             writable=[item.id for item in call.accounts.values() if item.role != "read"],
             created_ids=dict(call.created_ids),
@@ -111,7 +114,7 @@ class RemoteCalls:
             subject=subject_of(method),
             cancel_subject=cancel_subject(service.name),
             body=body,
-            late=functools.partial(self._hear_late, asked, call),
+            late=functools.partial(self._hear_late, asked, call.cause),
             gone=call.gone,
         )
         self._running[service.capability] += 1
@@ -135,7 +138,7 @@ class RemoteCalls:
             await self._changes.tell(Reported(answer.changed, call.cause))
         return answer.responses
 
-    def _hear_late(self, asked: Asked, call: Call, message: Msg) -> None:
+    def _hear_late(self, asked: Asked, cause: Cause, message: Msg) -> None:
         """The client was told that the end is unknown; what changed must be pushed all the same."""
         try:
             answer = _checked(message, asked)
@@ -143,7 +146,7 @@ class RemoteCalls:
             _log.warning("late_answer_bad", extra={"method": asked.method, "error": str(error)})
             return
         if answer.changed:
-            self._changes.tell_later(Reported(answer.changed, call.cause))
+            self._changes.tell_later(Reported(answer.changed, cause))
 
     def _check_limits(self, method: str, call: Call) -> None:
         """Those that the session tells for all types, and that the account is the user's."""

@@ -18,16 +18,15 @@ from shared.log.event import GivenState
 
 ASKED = Asked(
     method="Note/set",
-    arguments={"accountId": "a1", "create": {"k": {}}},
+    creations={"k"},
+    destroys_original=False,
     types={"Note"},
     writable=["a1"],
     created_ids={"k": "old", "other": "x"},
     octets_max=10_000,
     created_max=3,
 )
-COPY = msgspec.structs.replace(
-    ASKED, method="Note/copy", arguments={"onSuccessDestroyOriginal": True}
-)
+COPY = msgspec.structs.replace(ASKED, method="Note/copy", destroys_original=True)
 
 
 def answer(**members: Any) -> bytes:
@@ -145,13 +144,13 @@ def test_a_bad_implicit_response_is_not_believed(implicit: Any) -> None:
 
 
 def test_a_copy_that_keeps_the_originals_has_one_response() -> None:
-    kept = msgspec.structs.replace(COPY, arguments={"onSuccessDestroyOriginal": 1})
+    kept = msgspec.structs.replace(COPY, destroys_original=False)
     with pytest.raises(BadAnswerError):
         check_answer(answer(name="Note/copy", implicit={"name": "Note/set", "arguments": {}}), kept)
 
 
 def test_without_a_create_nothing_is_created_anew() -> None:
-    without = msgspec.structs.replace(ASKED, arguments={"create": 7})
+    without = msgspec.structs.replace(ASKED, creations=())
     assert check_answer(answer(createdIds={"new": "n"}), without).created_ids == {"new": "n"}
     with pytest.raises(BadAnswerError):
         check_answer(answer(createdIds={"k": "n"}), without)
