@@ -5,6 +5,7 @@ The rules are asked in order, and the first that finds something has explained i
 
 from collections.abc import Callable
 from datetime import datetime
+from shlex import quote
 
 from shared.log.cursor import decode_cursor
 from shared.operate.connections import ConnectionDetails
@@ -154,7 +155,8 @@ def _came_later(case: ConnectionCase) -> Finding | None:
                 Advice(
                     text="It was told on the connection that the cursor is from: look at those of "
                     "the same user.",
-                    command=f"tidings explain {case.event.sequence} --user {connection.user_name}",
+                    command=f"tidings explain {case.event.sequence} "
+                    f"--user {quote(connection.user_name)}",
                 ),
             ),
         )
@@ -325,7 +327,7 @@ def _again(case: ConnectionCase) -> Advice:
     return Advice(
         text="It learns what it missed when its client comes again with its cursor. What "
         f"{user} has open now:",
-        command=f"tidings connection list --user {user}",
+        command=f"tidings connection list --user {quote(user)}",
     )
 
 

@@ -21,6 +21,7 @@ from shared.operate.explain.subscriptions import judge_subscription
 from shared.operate.explain.summary import (
     but_one_that_ended_before,
     gateway_silent,
+    more_connections,
     no_receiver,
     nothing_known,
     summed_up,
@@ -151,6 +152,8 @@ class _Explainer:
         if of_user.silent or not of_user.is_any_gateway_there:
             steps = event_steps(way.event)
             verdicts.append(gateway_silent(asked.receiver, steps, of_user.silent))
+        if of_user.is_more:
+            verdicts.append(more_connections(asked.receiver, len(of_user.connections)))
         return tuple(verdicts)
 
     async def _of_subscription(

@@ -1,6 +1,7 @@
 """What the rules for subscriptions and for connections share; no I/O."""
 
 from datetime import datetime
+from shlex import quote
 
 import msgspec
 
@@ -242,5 +243,5 @@ def _role(grant: object) -> str:
 def _grant_again(event: EventEvidence, user: str) -> Advice:
     return Advice(
         text="If it should see the account:",
-        command=f"tidings grant add {event.account_id} {user} read",
+        command=f"tidings grant add {event.account_id} {quote(user)} read",
     )

@@ -22,11 +22,12 @@ class ConnectionEvidence(msgspec.Struct, frozen=True):
 
 
 class OfUser(msgspec.Struct, frozen=True):
-    """The newest first; `silent`: gateways that should have answered."""
+    """The newest first. `silent`: gateways that should have answered; `is_more`: than are here."""
 
     connections: tuple[ConnectionEvidence, ...]
     silent: tuple[str, ...] = ()
     is_any_gateway_there: bool = True
+    is_more: bool = False
 
 
 class ConnectionReader:
@@ -61,7 +62,11 @@ class ConnectionReader:
             except UnknownConnectionError:  # forgotten meanwhile
                 continue
             connections.append(ConnectionEvidence(details, cursors.get(details.gateway)))
-        return OfUser(tuple(connections), tuple(sorted({*found.silent, *ended.silent})))
+        return OfUser(
+            tuple(connections),
+            tuple(sorted({*found.silent, *ended.silent})),
+            is_more=found.is_more or ended.is_more,
+        )
 
     @property
     def _asked(self) -> Gateways:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from shlex import quote
 
 from shared.operate.connections import gateway_of
 from shared.operate.explain.findings import Finding, verdict
@@ -83,6 +84,22 @@ def gateway_silent(
         ),
     )
     return verdict(receiver, finding, steps)
+
+
+def more_connections(receiver: Receiver, count: int) -> Verdict:
+    """A user has more than were looked at."""
+    finding = Finding(
+        reason=Reason.MORE_CONNECTIONS,
+        headline=f"Not known: more connections of {receiver.user} than the {count} newest, which "
+        "were looked at",
+        advice=(
+            Advice(
+                text="Ask about one of them by its id (--connection ID):",
+                command=f"tidings connection list --user {quote(receiver.user or receiver.id)}",
+            ),
+        ),
+    )
+    return verdict(receiver, finding)
 
 
 _NOBODY = {

@@ -115,6 +115,11 @@ _WAITS = {
         "Please report it. To try again:",
     ),
 }
+_UNSAID = _Wait(
+    Reason.DUE,
+    "whoever had it in hand when it was resynchronised has until then",
+    "To send it now:",
+)
 _NOT_TOLD = (Reason.SECRET_UNREADABLE, Reason.CRASHED)
 
 
@@ -122,7 +127,7 @@ def waiting(
     subscription: SubscriptionEvidence, tries: Sequence[AttemptEvidence], now: datetime
 ) -> Finding:
     """It is looked at again when `due_at`, which is to come."""
-    wait = _WAITS.get(_waits_for(subscription), _WAITS[WaitsFor.BACKOFF])
+    wait = _wait_of(subscription)
     until = subscription.due_at or now
     failed = ""
     last = next((one for one in reversed(subscription.attempts) if one.kind == "push"), None)
@@ -148,9 +153,11 @@ def waiting(
     )
 
 
-def _waits_for(subscription: SubscriptionEvidence) -> WaitsFor:
-    """As the deliverer said; one of an older version did not say."""
+def _wait_of(subscription: SubscriptionEvidence) -> _Wait:
+    """As the deliverer said; one of an older version did not say, nor who resynchronises."""
     known = next((one for one in WaitsFor if one == subscription.waits_for), None)
     if known is not None:
-        return known
-    return WaitsFor.BACKOFF if subscription.failures else WaitsFor.WINDOW
+        return _WAITS.get(known, _WAITS[WaitsFor.BACKOFF])
+    if subscription.failures:
+        return _WAITS[WaitsFor.BACKOFF]
+    return _WAITS[WaitsFor.WINDOW] if subscription.window_ms else _UNSAID

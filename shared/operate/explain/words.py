@@ -70,6 +70,7 @@ class Reason(StrEnum):
     UNKNOWN_SUBSCRIPTION = "unknown_subscription"
     UNKNOWN_CONNECTION = "unknown_connection"
     GATEWAY_SILENT = "gateway_silent"
+    MORE_CONNECTIONS = "more_connections"
     UNKNOWN_EVENT = "unknown_event"
     FUTURE_EVENT = "future_event"
     OTHER_LOG = "other_log"
@@ -102,6 +103,7 @@ _UNKNOWN = (
     Reason.UNKNOWN_SUBSCRIPTION,
     Reason.UNKNOWN_CONNECTION,
     Reason.GATEWAY_SILENT,
+    Reason.MORE_CONNECTIONS,
     Reason.UNKNOWN_EVENT,
     Reason.FUTURE_EVENT,
     Reason.OTHER_LOG,

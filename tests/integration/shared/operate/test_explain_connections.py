@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -360,6 +361,17 @@ async def test_a_connection_that_nobody_knows(ada: Person, why: Explainer) -> No
     found = await why.connection(sequence, f"{gateway}-999999")
     assert (found.reason, found.outcome) == (Reason.UNKNOWN_CONNECTION, Outcome.UNKNOWN)
     assert (await why.connection(sequence, "nobody-1")).reason is Reason.GATEWAY_SILENT
+
+
+async def test_more_connections_than_are_looked_at(ada: Person, why: Explainer) -> None:
+    async with AsyncExitStack() as streams:
+        for _ in range(51):
+            await streams.enter_async_context(await ada.stream())
+        sequence, _ = await ada.change()
+        *looked_at, rest = await why.user(sequence, ada.name)
+    assert len(looked_at) == 50
+    assert (rest.reason, rest.outcome) == (Reason.MORE_CONNECTIONS, Outcome.UNKNOWN)
+    assert "than the 50 newest" in rest.headline
 
 
 async def test_all_that_a_user_has(ada: Person, why: Explainer) -> None:

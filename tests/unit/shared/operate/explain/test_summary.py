@@ -1,7 +1,10 @@
+import msgspec
+
 from shared.operate.explain.findings import Finding, event_shown, verdict
 from shared.operate.explain.summary import (
     but_one_that_ended_before,
     gateway_silent,
+    more_connections,
     no_receiver,
     nothing_known,
     summed_up,
@@ -52,5 +55,7 @@ def test_there_is_nobody() -> None:
 def test_a_gateway_does_not_answer() -> None:
     assert "gateway g1, which connection g1-1 is of" in gateway_silent(CONNECTION, ()).headline
     assert gateway_silent(USER, ()).headline == "Not known: connections, since no gateway answers"
+    [advice] = more_connections(msgspec.structs.replace(USER, user="a da"), 50).advice
+    assert advice.command == "tidings connection list --user 'a da'"
     some = gateway_silent(USER, (), ("g1", "g2"))
     assert some.headline == "Not known: connections of g1 and g2, which did not answer"

@@ -51,17 +51,24 @@ def test_of_many_attempts_the_first_and_the_last_are_shown() -> None:
         (WaitsFor.CRASHED, Reason.CRASHED),
         (WaitsFor.LEASE, Reason.DUE),
         (WaitsFor.ENDED, Reason.DUE),
-        ("of a newer version", Reason.WINDOW),
-        (None, Reason.WINDOW),
+        ("of a newer version", Reason.DUE),
+        (None, Reason.DUE),
     ],
 )
 def test_each_wait_is_a_reason(waits_for: str | None, reason: Reason) -> None:
     lane = subscription(due_at=after(90), waits_for=waits_for)
     found = waiting(lane, (), NOW)
     assert found.reason is reason
+    assert ("429" in found.headline) is (reason is Reason.WINDOW)
     assert "until 12:01:30Z (in 30.0 s)" in found.headline
     begins = reason in (Reason.SECRET_UNREADABLE, Reason.CRASHED)
     assert found.headline.startswith("Not sent" if begins else "Waits")
+
+
+def test_a_lane_of_an_older_deliverer_that_was_throttled_has_its_window() -> None:
+    found = waiting(subscription(due_at=after(90), window_ms=2000), (), NOW)
+    assert found.reason is Reason.WINDOW
+    assert "429" in found.headline
 
 
 def test_a_lane_that_failed_under_an_older_deliverer_backs_off() -> None:
