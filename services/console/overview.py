@@ -13,7 +13,7 @@ from shared.bus.jetstream import JetStream, JetStreamError
 from shared.log.cursor import decode_cursor
 from shared.log.subjects import STREAM
 from shared.operate.connections import ConnectionFilter, GatewayFacts
-from shared.operate.gateways import Gateways, NoGatewayError, RefusedByGatewayError
+from shared.operate.gateways import GatewayBusyError, Gateways, NoGatewayError
 from shared.runtime.clock import Clock, utc_text
 from shared.store.lane_counts import count_lanes
 from shared.store.outbox import count_unpublished
@@ -60,6 +60,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     outbox: OutboxFacts
     webhooks: WebhookFacts
     gateways: Sequence[GatewayFacts]
+    silent: Sequence[str]  # ids of gateways that others know of, and that do not answer
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -94,10 +95,11 @@ class Overviews:
         self._looked_at = 0.0
 
     async def now(self) -> Overview:
-        """Raises BusUnavailableError, JetStreamError, POSTGRES_ERRORS."""
+        """Raises BusUnavailableError, JetStreamError, GatewayBusyError, POSTGRES_ERRORS."""
         log = await self._log_facts()
         waiting, oldest = await count_unpublished(self._pool)
         lanes = await count_lanes(self._pool)
+        gateways, silent = await self._gateways()
         return Overview(
             at=utc_text(self._clock.now()),
             log=log,
@@ -112,7 +114,8 @@ class Overviews:
                 ),
                 oldest_seconds=lanes.oldest_seconds,
             ),
-            gateways=await self._gateways(),
+            gateways=gateways,
+            silent=silent,
         )
 
     def samples(self) -> Samples:
@@ -130,7 +133,12 @@ class Overviews:
                 continue
             try:
                 self._take(await self.now())
-            except (BusUnavailableError, JetStreamError, *POSTGRES_ERRORS) as error:
+            except (
+                BusUnavailableError,
+                JetStreamError,
+                GatewayBusyError,
+                *POSTGRES_ERRORS,
+            ) as error:
                 _log.info("console_sample_not_taken", extra={"error": repr(error)})
             await asyncio.sleep(SAMPLE_SECONDS)
 
@@ -178,9 +186,10 @@ class Overviews:
             epoch=info.epoch,
         )
 
-    async def _gateways(self) -> Sequence[GatewayFacts]:
+    async def _gateways(self) -> tuple[Sequence[GatewayFacts], Sequence[str]]:
+        """Those that answer, and those that do not."""
         try:
             listing = await Gateways(self._bus, by="console").find(ConnectionFilter(), count=0)
-        except (NoGatewayError, RefusedByGatewayError):
-            return ()
-        return listing.gateways
+        except NoGatewayError:
+            return (), ()
+        return listing.gateways, listing.silent

@@ -12,6 +12,7 @@ from shared.http.authentication import AuthenticationError, ScopeMissingError
 from shared.http.problem_details import problem
 from shared.operate.event_range import RangeError
 from shared.operate.gateways import (
+    GatewayBusyError,
     NoGatewayError,
     RefusedByGatewayError,
     UnknownConnectionError,
@@ -46,16 +47,16 @@ def refusal_of(error: Exception) -> Response:
         return error.response()
     if isinstance(error, ClientDisconnect):
         return Response(status_code=400)
-    if isinstance(error, (*_WRONG, *_UNKNOWN)):
-        return problem(400 if isinstance(error, _WRONG) else 404, _sentence(error))
     if (what := _away(error)) is not None:
         return problem(503, f"{what} does not answer now.", {"Retry-After": RETRY_SECONDS})
+    if isinstance(error, (*_WRONG, *_UNKNOWN)):
+        return problem(400 if isinstance(error, _WRONG) else 404, _sentence(error))
     _log.error("request_failed", exc_info=error)
     return problem(500, "An error of the server; the log has it under X-Request-Id.")
 
 
 def _away(error: Exception) -> str | None:
-    if isinstance(error, NoGatewayError):
+    if isinstance(error, NoGatewayError | GatewayBusyError):
         return "A gateway"
     if isinstance(error, BusUnavailableError | JetStreamError):
         return "NATS"

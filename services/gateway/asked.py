@@ -81,7 +81,7 @@ class Asked:
                     self._under_way += 1
                     tasks.create_task(self._answer(message))
                 elif message.reply:
-                    await self._send(message.reply, self._refusal("too much is asked at once"))
+                    await self._send(message.reply, self._busy())
 
             tasks.create_task(self._roll_call.run(), name="roll_call")
             tasks.create_task(self._watching.run(), name="watching")
@@ -255,6 +255,10 @@ class Asked:
             is_draining=self._health.is_draining,
             peers=self._roll_call.peers(),
         )
+
+    def _busy(self) -> Refused:
+        reason = "too much is asked at once"
+        return Refused(gateway=self._facts(), reason=reason, is_busy=True)
 
     def _refusal(self, reason: str) -> Refused:
         return Refused(gateway=self._facts(), reason=reason)

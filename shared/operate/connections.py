@@ -203,6 +203,7 @@ class Done(_Answer, frozen=True, kw_only=True, tag="done"):
 
 class Refused(_Answer, frozen=True, kw_only=True, tag="refused"):
     reason: str
+    is_busy: bool = False  # asked again a moment later, it does it
 
 
 class WatchedMoment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

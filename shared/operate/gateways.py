@@ -75,6 +75,10 @@ class RefusedByGatewayError(Exception):
     """A gateway does not do what it is asked; says which and why."""
 
 
+class GatewayBusyError(RefusedByGatewayError):
+    """It has too much to answer just now."""
+
+
 class NoGatewayError(Exception):
     """No gateway answers at all."""
 
@@ -227,7 +231,7 @@ class _Gathered(Generic[T]):
     def add(self, answer: Answer) -> None:
         """Raises RefusedByGatewayError."""
         if isinstance(answer, Refused):
-            raise RefusedByGatewayError(f"gateway {answer.gateway.id}: {answer.reason}")
+            raise _refusal(answer)
         if isinstance(answer, Watched) or not isinstance(answer, self._kind):
             return
         gateway: GatewayFacts = answer.gateway
@@ -303,7 +307,7 @@ class Watching:
                 await self._wait_and_renew()
                 continue
             if isinstance(answer, Refused):
-                raise RefusedByGatewayError(f"gateway {answer.gateway.id}: {answer.reason}")
+                raise _refusal(answer)
             if isinstance(answer, Watched):
                 self._count(answer)
                 return answer
@@ -331,3 +335,8 @@ class Watching:
                 del self._heard_at[gateway]
                 return Silence(gateway=gateway)
         return None
+
+
+def _refusal(answer: Refused) -> RefusedByGatewayError:
+    kind = GatewayBusyError if answer.is_busy else RefusedByGatewayError
+    return kind(f"gateway {answer.gateway.id}: {answer.reason}")

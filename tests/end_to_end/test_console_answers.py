@@ -165,4 +165,9 @@ async def test_gateways_that_did_not_answer_are_named(up: Up, token: str) -> Non
             timeout=PATIENT
         )
         await expect(page.get_by_text("ghung")).to_be_visible()
+        await page.route("**/api/overview", one_hangs)
+        await go(page, "Overview")
+        await expect(page.get_by_text("1 gateway did not answer in time")).to_be_visible(
+            timeout=PATIENT
+        )
         assert complaints == []

@@ -1,6 +1,6 @@
 // Parts of several views: notices, forms, tables, facts, dialogs.
 
-import { button, h, replace } from "./dom.js";
+import { button, foreign, h, replace } from "./dom.js";
 import { clock } from "./times.js";
 
 /** What went wrong, where it is looked for. */
@@ -161,3 +161,9 @@ function sayOld(old, shownAt, error) {
   if (old.textContent !== said.textContent) replace(old, said);
 }
 
+/** Of gateways that others know of, and that did not answer in time. */
+export function silentGateways(silent) {
+  return h("div", { class: "notice notice-bad" },
+    h("strong", {}, `${silent.length} gateway${silent.length === 1 ? "" : "s"} did not answer in time`),
+    h("p", {}, "Connections that are missing here: those of ", silent.map((id) => [foreign(id, { class: "mono" }), " "])));
+}

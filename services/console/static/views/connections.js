@@ -1,7 +1,7 @@
 import { get } from "../api.js";
 import { connectionKind, connectionWords } from "../connection_words.js";
 import { empty, foreign, h, link, place, replace, state } from "../dom.js";
-import { choice, field, input, keepLoaded, table } from "../parts.js";
+import { choice, field, input, keepLoaded, silentGateways, table } from "../parts.js";
 import { ago } from "../times.js";
 
 export const title = "Connections";
@@ -50,7 +50,7 @@ const COLUMNS = [
 
 function update(body, { connections, silent, isMore }, asked) {
   const focused = body.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-  const lacking = silent.length ? lacks(silent) : null;
+  const lacking = silent.length ? silentGateways(silent) : null;
   if (!connections.length && lacking) {
     replace(body, lacking, empty("No connection is known on the other gateways"));
   } else if (!connections.length) {
@@ -62,11 +62,4 @@ function update(body, { connections, silent, isMore }, asked) {
       isMore ? h("p", { class: "faint" }, "There are more. A filter shows others.") : null);
   }
   if (focused) [...body.querySelectorAll("a")].find((one) => one.getAttribute("href") === focused)?.focus({ preventScroll: true });
-}
-
-/** Of gateways that others know of, and that did not answer in time. */
-function lacks(silent) {
-  return h("div", { class: "notice notice-bad" },
-    h("strong", {}, `${silent.length} gateway${silent.length === 1 ? "" : "s"} did not answer in time`),
-    h("p", {}, "Connections that are missing here: those of ", silent.map((id) => [foreign(id, { class: "mono" }), " "])));
 }

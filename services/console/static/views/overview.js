@@ -1,7 +1,7 @@
 import { get } from "../api.js";
 import { lineChart } from "../charts.js";
 import { empty, foreign, h, link, place, replace, state } from "../dom.js";
-import { keepLoaded, section, table } from "../parts.js";
+import { keepLoaded, section, silentGateways, table } from "../parts.js";
 import { ago, span } from "../times.js";
 
 export const title = "Overview";
@@ -35,7 +35,7 @@ export function show(main, { heading, signal }) {
     section("Gateways", gateways));
   keepLoaded(tiles, signal, REFRESH_SECONDS, () => get("overview", {}, signal), (now) => {
     replace(tiles, ...tilesOf(now));
-    replace(gateways, gatewayTable(now.gateways ?? []));
+    replace(gateways, now.silent?.length ? silentGateways(now.silent) : null, gatewayTable(now.gateways ?? []));
   });
   keepLoaded(note, signal, REFRESH_SECONDS, () => get("samples", {}, signal), ({ everySeconds, samples }) => {
     for (const [name, chart] of charts) chart.update(samples.map((one) => [Date.parse(one.at) / 1000, one[name]]));

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from jsonschema_rs import validator_for
 
+from shared.operate.connections import HERE_SUBJECT
 from tests.integration.services.console.conftest import Operated
 from tests.support.console import OWN_HEADER
 from tests.support.eventually import eventually
@@ -146,6 +147,25 @@ async def test_a_connection_is_listed_shown_and_closed(
     again = await operated.page.post(f"/connections/{connection['id']}/close")
     assert again.status_code == 404
     assert event_source
+
+
+async def test_the_overview_names_a_gateway_that_hangs(operated: Operated) -> None:
+    bus = operated.running.everything.bus
+    try:
+        await bus.publish(HERE_SUBJECT, b"ghung")
+
+        async def is_named() -> bool:
+            overview = await operated.script.get("/overview")
+            return bool(overview["silent"] == ["ghung"] and len(overview["gateways"]) == 1)
+
+        await eventually(is_named, seconds=20)
+    finally:
+        await bus.publish(HERE_SUBJECT, b"-ghung")
+
+    async def is_forgotten() -> bool:
+        return not (await operated.script.get("/overview"))["silent"]
+
+    await eventually(is_forgotten)
 
 
 async def test_the_overview_counts_what_there_is(

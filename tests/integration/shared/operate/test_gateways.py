@@ -299,6 +299,7 @@ async def test_too_many_questions_at_once_are_refused_and_not_kept(two: Operated
     refused = [answer for answer in answers if isinstance(answer, Refused)]
     assert refused
     assert {answer.reason for answer in refused} == {"too much is asked at once"}
+    assert all(answer.is_busy for answer in refused)
     assert sum(isinstance(answer, Page) for answer in answers) >= QUESTIONS_AT_ONCE
     assert (await two.operator.find(ConnectionFilter(user="u1"))).connections
 
