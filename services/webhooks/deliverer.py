@@ -176,15 +176,14 @@ class Deliverer:
             failures=lane.failures, failing_since=lane.failing_since, window_ms=lane.window_ms
         )
         if telling.wait_seconds is not None:
-            until = now + timedelta(seconds=telling.wait_seconds)
-            verdict = Verdict(health, until, telling.waits_for)
+            verdict = Verdict(health, telling.wait_seconds, telling.waits_for)
         elif failure is not None:
             verdict = after_failure(health, failure, now, self._random)
             if failure.retry_after_seconds:
                 self._metrics.count(Metric.WEBHOOK_RETRY_AFTERS)
             self._tell_operator(lane, failure)
         elif telling.attempts:
-            verdict = after_success(health, now)
+            verdict = after_success(health)
             self._observe_lag(lane, now)
         else:
             verdict = Verdict(health, None)
@@ -192,14 +191,16 @@ class Deliverer:
             telling.attempts,
             trace_id=telling.trace_id,
             failures=verdict.health.failures,
-            retry_at=None if failure is None else verdict.not_before,
+            retry_at=None
+            if failure is None
+            else now + timedelta(seconds=verdict.wait_seconds or 0),
         )
         settlement = Settlement(
             lane=lane,
             cursor=telling.position.cursor,
             told=telling.position.told,
             must_retry=failure is not None or telling.wait_seconds is not None,
-            not_before=verdict.not_before,
+            wait_seconds=verdict.wait_seconds,
             waits_for=verdict.waits_for,
             window_ms=verdict.health.window_ms,
             failures=verdict.health.failures,

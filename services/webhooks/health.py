@@ -34,31 +34,31 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     failing_since: datetime | None = None
     window_ms: int = 0
 
-    @property
-    def is_troubled(self) -> bool:
-        return self.failures > 0
-
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The lane's health from now on, and when it may be tried or told of something new next."""
+    """The lane's health from now on, and how long it is not tried or told of something new.
+
+    Seconds, not a time: PostgreSQL's clock says when they are over, whatever a worker's says.
+    """
 
     health: Health
-    not_before: datetime | None
+    wait_seconds: float | None
     waits_for: WaitsFor | None = None
 
 
-def after_success(health: Health, now: datetime) -> Verdict:
+def after_success(health: Health) -> Verdict:
     window = health.window_ms // 2
     window = window if window >= _WINDOW_MS_MIN else 0
-    not_before = now + timedelta(milliseconds=window) if window else None
-    return Verdict(Health(window_ms=window), not_before, WaitsFor.WINDOW if window else None)
+    if not window:
+        return Verdict(Health(), None)
+    return Verdict(Health(window_ms=window), window / 1000, WaitsFor.WINDOW)
 
 
 def after_failure(health: Health, answer: Answer, now: datetime, random: Random) -> Verdict:
     """Also says when a fault of our own is tried again, which the endpoint is not charged with."""
     if answer.outcome is Outcome.EGRESS_FAILED:
         delay = _OWN_FAULT_SECONDS * (1 + random())
-        return Verdict(health, now + timedelta(seconds=delay), WaitsFor.OWN_FAULT)
+        return Verdict(health, delay, WaitsFor.OWN_FAULT)
     window = health.window_ms
     if answer.outcome is Outcome.THROTTLED:
         window = min(max(_WINDOW_MS_MIN, window * 2), _WINDOW_MS_MAX)
@@ -69,7 +69,7 @@ def after_failure(health: Health, answer: Answer, now: datetime, random: Random)
         (_retry_after_seconds(answer, random), WaitsFor.RETRY_AFTER),
         (window / 1000, WaitsFor.WINDOW),
     )
-    return Verdict(worse, now + timedelta(seconds=delay), waits_for)
+    return Verdict(worse, delay, waits_for)
 
 
 def _backoff_seconds(failures: int, failing: timedelta, random: Random) -> float:

@@ -74,7 +74,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int
     told: Mapping[str, int]
     must_retry: bool
-    not_before: datetime | None
+    wait_seconds: float | None  # from when it is written
     waits_for: WaitsFor | None  # why not before
     window_ms: int
     failures: int
@@ -265,7 +265,7 @@ async def settle_lanes(pool: asyncpg.Pool, settlements: Sequence[Settlement]) ->
             one.cursor,
             _encoder.encode(one.told),
             one.must_retry,
-            one.not_before,
+            one.wait_seconds,
             one.window_ms,
             one.failures,
             one.failing_since,
@@ -282,12 +282,12 @@ async def settle_lanes(pool: asyncpg.Pool, settlements: Sequence[Settlement]) ->
 _SETTLE = """
     WITH settled AS (
         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::jsonb[], $5::bool[],
-            $6::timestamptz[], $7::int[], $8::int[], $9::timestamptz[], $10::timestamptz[],
+            $6::float8[], $7::int[], $8::int[], $9::timestamptz[], $10::timestamptz[],
             $11::bigint[], $12::bigint[], $13::text[])
-        AS given (id, lease, cursor, told, must_retry, not_before, window_ms, failures,
+        AS given (id, lease, cursor, told, must_retry, wait_seconds, window_ms, failures,
             failing_since, began_at, attempts, sent_up_to, waits_for)
     ), locked AS (
-        SELECT settled.* FROM lanes
+        SELECT settled.*, now() + make_interval(secs => wait_seconds) AS not_before FROM lanes
         JOIN settled ON settled.id = lanes.subscription_id AND settled.lease = lanes.lease
         ORDER BY lanes.subscription_id FOR NO KEY UPDATE OF lanes
     )

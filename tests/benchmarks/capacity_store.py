@@ -228,7 +228,7 @@ def settled(lane: ClaimedLane, began_at: Any) -> Settlement:
         cursor=lane.target,
         told={},
         must_retry=False,
-        not_before=None,
+        wait_seconds=None,
         waits_for=None,
         window_ms=0,
         failures=0,

@@ -15,7 +15,7 @@ from services.webhooks.settings import WebhookSettings
 from shared.log.event import Cause, OrderedState
 from shared.log.open_log import WritableLog, open_shared_log, open_writable_log
 from shared.log.subjects import STREAM
-from shared.runtime.clock import SystemClock, now_utc_text
+from shared.runtime.clock import Clock, SystemClock, now_utc_text
 from shared.runtime.metrics import Metrics
 from shared.store.credentials import issue_token
 from shared.store.ids import new_id
@@ -144,12 +144,16 @@ class WebhookBench:
 
     @asynccontextmanager
     async def worker(
-        self, settings: WebhookSettings = _SETTINGS, *, verify: str = "response"
+        self,
+        settings: WebhookSettings = _SETTINGS,
+        *,
+        verify: str = "response",
+        clock: Clock | None = None,
     ) -> AsyncIterator[Webhooks]:
         """One deliverer, with its own connections."""
         draining = asyncio.Event()
         async with AsyncExitStack() as stack:
-            clock = SystemClock()
+            clock = clock or SystemClock()
             policy = WebhookPolicySettings(allow=LOOPBACK, verify=verify)  # type: ignore[arg-type]
             log = await stack.enter_async_context(open_shared_log(self.nats_url, name="worker"))
             webhooks = Webhooks(

@@ -1,8 +1,11 @@
 """What an endpoint is told, and when: a real log, a real store, a real endpoint."""
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from services.webhooks.settings import WebhookSettings
+from shared.runtime.clock import SystemClock
 from shared.web_push.subscription_keys import parse_subscription_keys
 from tests.support.eventually import eventually
 from tests.support.webhook_sink import Behaviour, Manner, WebhookSink
@@ -95,6 +98,27 @@ async def test_a_failing_endpoint_is_told_the_newest_state_when_it_recovers(
     assert len(told(sink, "/a")) == 3
     lane = await bench.lane(subscription)
     assert (lane["failures"], lane["failing_since"], lane["behind_since"]) == (0, None, None)
+
+
+@pytest.mark.parametrize("minutes", [-30, 30])
+async def test_a_worker_whose_clock_is_wrong_waits_as_long_as_any(
+    minutes: int, bench: WebhookBench, sink: WebhookSink
+) -> None:
+    """Neither at once, again and again, nor half an hour later."""
+
+    class WrongClock(SystemClock):
+        def now(self) -> datetime:
+            return super().now() + timedelta(minutes=minutes)
+
+    user = await bench.user()
+    subscription = await bench.subscribe(user, sink.url("/a"))
+    sink.behave("/a", Behaviour(status=503, headers={"Retry-After": "2"}), Behaviour())
+    async with bench.worker(FAST, clock=WrongClock()):
+        await bench.change(user.account_id)
+        await eventually(lambda: is_converged(bench, subscription), seconds=20)
+
+    first, second = sink.posts
+    assert second.at - first.at >= 2
 
 
 async def test_what_a_failed_request_told_is_never_taken_back(
