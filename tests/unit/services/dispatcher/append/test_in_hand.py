@@ -7,7 +7,7 @@ import pytest
 from services.dispatcher.append.in_hand import InHand, InHandLimits
 from shared.jmap.errors import RequestError
 
-LIMITS = InHandLimits(requests_max=3, requests_of_user_max=2, octets_max=100)
+LIMITS = InHandLimits(requests_max=3, requests_of_user_max=2, octets_max=100, octets_of_user_max=70)
 
 
 def refused(in_hand: InHand, user_id: str, octets: int) -> int:
@@ -36,3 +36,13 @@ def test_octets_are_bounded_but_a_lone_request_is_always_taken() -> None:
         assert refused(in_hand, "u2", 1) == 503
     with in_hand.one("u1", 60), in_hand.one("u2", 40):
         assert refused(in_hand, "u2", 1) == 503
+
+
+def test_large_requests_of_one_leave_room_to_others() -> None:
+    in_hand = InHand(LIMITS)
+    with in_hand.one("u1", 60):
+        assert refused(in_hand, "u1", 11) == 429
+        with in_hand.one("u1", 10), in_hand.one("u2", 30):
+            assert in_hand.requests == 3
+    with in_hand.one("u1", 70):
+        pass
