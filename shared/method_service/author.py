@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 _APPEND_SUBJECT = "tidings.append"
 _APPEND_SECONDS = 10.0
+_UNAVAILABLE = "503"
+_WAITING_MAX = 256  # calls that are not begun; more are refused
 
 States: TypeAlias = Mapping[str, Mapping[str, tuple[str, int]]]
 """Account -> type -> (state, order)."""
@@ -124,8 +126,8 @@ async def method_service(
 ) -> AsyncIterator[Service]:
     """Serve while the block runs; at its end no more calls are taken, and those in hand finished.
 
-    `handlers` are by method name. More than `calls_max` calls wait in this process, in the queue of
-    nats-py: what is too much for that is dropped unanswered, and the dispatcher's deadline tells.
+    `handlers` are by method name. More than `calls_max` calls wait, up to a bound, and are not
+    begun when their time is over; over it they are answered serverUnavailable at once.
     """
     async with asyncio.TaskGroup() as tasks:
         calls = _Calls(tasks, calls_max)
@@ -197,12 +199,15 @@ class _Calls:
     def __init__(self, tasks: asyncio.TaskGroup, calls_max: int) -> None:
         self._tasks = tasks
         self._slots = asyncio.Semaphore(calls_max)
+        self._in_hand_max = calls_max + _WAITING_MAX
         self._running: dict[str, asyncio.Task[None]] = {}
         self._handling: dict[str, asyncio.Task[None]] = {}
 
     def taker(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[None]]:
         async def take(request: Request) -> None:
-            await self._slots.acquire()
+            if len(self._running) >= self._in_hand_max:
+                await request.respond_error(_UNAVAILABLE, "too many calls are under way")
+                return
             name = request._msg.reply  # noqa: SLF001 - as a cancel names the call
             task = self._tasks.create_task(self._answer(method, handler, request, name))
             self._running[name] = self._handling[name] = task
@@ -223,31 +228,41 @@ class _Calls:
         try:
             answer = await self._handle(method, handler, request)
             self._handling.pop(name, None)  # from here on it is answered, whoever waits
-            if answer is None:
+            if isinstance(answer, _NotBegun):
+                await request.respond_error(_UNAVAILABLE, "the call waited for too long")
+            elif answer is None:
                 await request.respond_error("500", "a fault of the service, which its log has")
             else:
                 await request.respond(encode_json(answer))
         except (NatsError, BusUnavailableError) as error:
             _log.warning("answer_not_sent", extra={"method": method, "error": repr(error)})
         finally:
-            self._slots.release()
             self._running.pop(name, None)
             self._handling.pop(name, None)
 
     async def _handle(
         self, method: str, handler: Handler, request: Request
-    ) -> "MethodReply | None":
+    ) -> "MethodReply | _NotBegun | None":
         """None: a fault."""
+        now = asyncio.get_running_loop().time
         try:
             call = _read(request.data)
-            async with asyncio.timeout(call.timeout / 1000):
-                reply = await handler(call)
+            ends_at = now() + call.timeout / 1000
+            async with self._slots:
+                if now() >= ends_at:
+                    return _NotBegun()
+                async with asyncio.timeout_at(ends_at):
+                    reply = await handler(call)
         except MethodFailedError as error:
             return MethodReply(name="error", arguments=error.arguments)
         except Exception:  # noqa: BLE001 - a fault of one call is no other call's
             _log.exception("method_failed", extra={"method": method})
             return None
         return msgspec.structs.replace(reply, name=method)
+
+
+class _NotBegun:
+    """Its time was over before there was room for it."""
 
 
 def _read(body: bytes) -> MethodCall:
