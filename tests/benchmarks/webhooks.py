@@ -23,6 +23,7 @@ from services.webhooks.settings import WebhookSettings
 from shared.log.open_log import open_shared_log
 from shared.runtime.clock import SystemClock
 from shared.runtime.garbage import collect_garbage_seldom
+from shared.runtime.logs import configure_logs
 from shared.runtime.metrics import Metrics
 from shared.store.pool import open_pool
 from shared.web_push.content_encryption import encrypt
@@ -105,6 +106,8 @@ async def bare(ports: list[int], count: int, *, is_encrypted: bool, at_once: int
 
 
 async def worker(dsn: str, nats_url: str, secret_key: str, settings: dict[str, Any]) -> None:
+    # Its lines are made, as in production.
+    configure_logs("info", file_descriptor=os.open(os.devnull, os.O_WRONLY))
     draining = asyncio.Event()
     policy, chosen = WebhookPolicySettings(allow=LOOPBACK), WebhookSettings(**settings)
     async with AsyncExitStack() as stack:
