@@ -108,5 +108,32 @@ def created_later(at: datetime, created_at: datetime, looker: Looker, now: datet
     )
 
 
+def made_later(
+    event: EventEvidence,
+    created_at: datetime,
+    looker: Looker,
+    now: datetime,
+    *,
+    was_there: bool = False,
+) -> Finding | None:
+    """Of an event that the log keeps no more, only bounds of its time are known.
+
+    `was_there`: a request from before the event shows that the subscription is older.
+    """
+    at = event.at or event.not_after
+    if at is not None and created_at > at:
+        return created_later(at, created_at, looker, now)
+    is_older = event.not_before is not None and created_at <= event.not_before
+    if event.at is not None or was_there or is_older:
+        return None
+    return Finding(
+        reason=Reason.NOT_KEPT,
+        headline=f"Not known: the log keeps event {event.sequence} no more, and nothing says "
+        f"whether it came before the subscription was made {moment(created_at, now)}",
+        steps=(Step(what="created", at=created_at, text="the subscription was made"),),
+        advice=(Advice(text="To tell it the newest state of everything:", command=looker.resync),),
+    )
+
+
 def subscribe_again() -> Advice:
     return Advice(text="Its client must make another subscription (PushSubscription/set).")

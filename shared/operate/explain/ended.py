@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from shared.operate.explain.case import created_later, looker_of, subscribe_again
+from shared.operate.explain.case import looker_of, made_later, subscribe_again
 from shared.operate.explain.evidence import AccessEvidence, EndedSubscription, EventEvidence, Types
 from shared.operate.explain.findings import (
     AskedTypes,
@@ -53,11 +53,11 @@ def _ended_finding(
             steps=(step,),
             advice=again,
         )
-    if ended.created_at > at:
-        return created_later(at, ended.created_at, looker, now)
-    missing = _ended_missing(event, looker, ended.types, access, at, now)
-    if missing is not None:
-        return missing
+    not_for_it = made_later(event, ended.created_at, looker, now) or _ended_missing(
+        event, looker, ended.types, access, at, now
+    )
+    if not_for_it is not None:
+        return not_for_it
     if ended.verified_at is not None and (ended.cursor or 0) >= (event.sequence or 0):
         return Finding(
             reason=Reason.TOLD_NOT_KEPT,

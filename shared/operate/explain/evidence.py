@@ -30,6 +30,8 @@ class EventEvidence(msgspec.Struct, frozen=True, kw_only=True):
     committed_at: datetime | None = None
     appended_at: datetime | None = None  # by the clock of NATS
     carried_by: int | None = None  # the log has it no more; this later event names it
+    not_before: datetime | None = None  # of such a one: what is kept from right before it
+    not_after: datetime | None = None  # and of the event that names it
     later: tuple[LaterEvent, ...] = ()
     problem: str | None = None  # why it is not appended, if that is known
 

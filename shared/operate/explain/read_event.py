@@ -19,6 +19,7 @@ _CONSUMER = "webhooks"  # that all deliverers share
 _CONSUMER_NOT_FOUND = 10014
 _LATER_MAX = 256  # later events of the account that are looked at
 _ACCOUNTS_MAX = 100  # that are searched for an event that the log keeps no more
+_BEFORE_MAX = 8  # events right before such a one that are asked for their time
 
 _states = msgspec.json.Decoder(dict[str, OrderedState])
 _causes = msgspec.json.Decoder(Cause)
@@ -181,6 +182,8 @@ class EventReader:
                     account_name=await self._name(account_id),
                     changed=changed,
                     carried_by=message.sequence,
+                    not_before=await self._time_before(sequence),
+                    not_after=message.at,
                     later=(first, *later),
                 )
         return NoEvent(
@@ -188,6 +191,14 @@ class EventReader:
             f"Not known: the log keeps event {sequence} no more, and later events changed all that "
             "it changed, or it is of an account that this receiver does not see",
         )
+
+    async def _time_before(self, sequence: int) -> datetime | None:
+        """When the last thing before it was appended, if the log still has that."""
+        for before in range(sequence - 1, max(0, sequence - 1 - _BEFORE_MAX), -1):
+            message = await self._jetstream.message(STREAM, before)
+            if message is not None:
+                return message.at
+        return None
 
     async def _later(self, account_id: str, sequence: int) -> list[LaterEvent]:
         subject, later = subject_of(account_id), list[LaterEvent]()

@@ -6,7 +6,7 @@ The rules are asked in order, and the first that finds something has explained i
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from shared.operate.explain.case import Case, created_later, missing, subscribe_again
+from shared.operate.explain.case import Case, made_later, missing, subscribe_again
 from shared.operate.explain.evidence import AttemptEvidence, SubscriptionEvidence, wanted
 from shared.operate.explain.findings import Finding, event_steps, not_appended, verdict
 from shared.operate.explain.unverified import unverified
@@ -39,10 +39,12 @@ def _not_appended(case: Case) -> Finding | None:
 
 
 def _made_later(case: Case) -> Finding | None:
-    subscription = case.subscription
-    if case.event.at is None or subscription.created_at <= case.event.at or not case.is_passed:
-        return None
-    return created_later(case.event.at, subscription.created_at, case.looker, case.now)
+    if not case.is_passed:
+        return None  # and is told all the same
+    pushes = (one for one in case.subscription.attempts if one.kind == "push")
+    was_there = any(one.cursor < case.sequence for one in pushes)
+    created_at = case.subscription.created_at
+    return made_later(case.event, created_at, case.looker, case.now, was_there=was_there)
 
 
 def _told(case: Case) -> Finding | None:

@@ -99,18 +99,24 @@ async def test_one_that_the_log_keeps_no_more(
     bench: WebhookBench, why: Explainer, sink: WebhookSink
 ) -> None:
     """What it changed is known as long as a later event carries it."""
-    user = await bench.user()
+    user, other = await bench.user(), await bench.user()
     subscription = await bench.subscribe(user, sink.url("/kept"))
+    await bench.change(other.account_id)  # which the log keeps, and so the time before the next
     await bench.change(user.account_id, "Thread", "Email")
     sequence = bench.sequences[user.account_id]
+    between = await bench.subscribe(user, sink.url("/between"))
     for _ in range(HISTORY + 1):
         await bench.change(user.account_id, "Email")
+    young = await bench.subscribe(user, sink.url("/young"))
     explained = await why.ask(sequence, OneSubscription(subscription))
     assert explained.event is not None
     assert not explained.event.is_kept
     assert explained.event.changed == {"Thread": "s1"}, "all that is still known of it"
     async with bench.worker():
         found = await why.becomes(Reason.TOLD, sequence, subscription)
+        await why.becomes(Reason.NOT_KEPT, sequence, between)
+        await bench.change(user.account_id, "Email")
+        await why.becomes(Reason.CREATED_LATER, sequence, young)
     assert "names it" in found.steps[0].text + found.steps[1].text
     for _ in range(HISTORY):
         await bench.change(user.account_id, "Thread")

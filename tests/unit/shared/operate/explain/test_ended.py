@@ -55,6 +55,13 @@ def test_the_event_is_not_in_the_log() -> None:
 
 
 def test_of_an_event_whose_time_is_not_known_the_cursor_decides() -> None:
-    carried = event(committed_at=None, appended_at=None)
-    told = judge_ended_subscription(carried, ended(cursor=SEQUENCE), OWNER, NOW)
-    assert told.reason is Reason.TOLD_NOT_KEPT
+    bounds = {"not_before": after(-10), "not_after": after(5)}
+    carried = event(committed_at=None, appended_at=None, carried_by=50, **bounds)
+
+    def reason(created: float) -> Reason:
+        one = ended(cursor=SEQUENCE, created_at=after(created))
+        return judge_ended_subscription(carried, one, OWNER, NOW).reason
+
+    assert reason(-11) is Reason.TOLD_NOT_KEPT
+    assert reason(-9) is Reason.NOT_KEPT, "the one may have come before the other"
+    assert reason(6) is Reason.CREATED_LATER

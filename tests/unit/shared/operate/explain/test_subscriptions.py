@@ -2,6 +2,7 @@ import pytest
 
 from shared.operate.explain.evidence import (
     AccessEvidence,
+    AttemptEvidence,
     Grant,
     GrantChange,
     LaterEvent,
@@ -88,12 +89,32 @@ def test_passed_without_a_message_since_it_was_not_for_it() -> None:
 
 def test_made_after_the_event() -> None:
     assert judge_subscription(told(created_at=after(1))).reason is Reason.CREATED_LATER
-    unknown = case(
-        event=event(committed_at=None, appended_at=None),
-        subscription=told(created_at=after(1)).subscription,
-    )
-    assert judge_subscription(unknown).reason is Reason.TOLD_NOT_KEPT
     assert lane(created_at=after(1)).reason is Reason.DUE, "and is told all the same"
+
+
+@pytest.mark.parametrize(
+    ("created", "attempts", "reason"),
+    [
+        (31, (attempt(40, cursor=60),), Reason.CREATED_LATER),
+        (29, (attempt(40, cursor=60),), Reason.NOT_KEPT),
+        (29, (attempt(30, cursor=40), attempt(40, cursor=60)), Reason.TOLD),
+        (-11, (attempt(40, cursor=60),), Reason.TOLD),
+        (-9, (), Reason.NOT_KEPT),
+        (-11, (), Reason.TOLD_NOT_KEPT),
+    ],
+)
+def test_of_an_event_that_only_a_later_one_names_bounds_of_its_time_are_known(
+    created: float, attempts: tuple[AttemptEvidence, ...], reason: Reason
+) -> None:
+    carried = event(
+        committed_at=None,
+        appended_at=None,
+        carried_by=50,
+        not_before=after(-10),
+        not_after=after(30),
+    )
+    lane = told(*attempts, created_at=after(created)).subscription
+    assert judge_subscription(case(event=carried, subscription=lane)).reason is reason
 
 
 def test_not_wanted_by_what_held_then_or_holds_now() -> None:
