@@ -5,12 +5,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import promql_parser
 import pytest
+import yaml
 
+from tests.support.alert_conditions import CONDITIONS
 from tests.support.processes import ROOT, Up, tidings
 from tests.support.prometheus import RULES, Prometheus, program
 from tests.support.webhook_sink import Behaviour, WebhookSink, webhook_sink
@@ -92,6 +95,34 @@ def test_promtool_takes_the_rules_and_the_configuration() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "FAILED" not in done.stdout + done.stderr
+
+
+def test_each_rule_fires_at_its_condition_and_not_below_it(tmp_path: Path) -> None:
+    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"]
+    assert CONDITIONS.keys() == {rule["alert"] for rule in rules}
+    tests = [
+        {
+            "name": f"{name}: {'fires' if is_loud else 'quiet'}",
+            "interval": "30s",
+            "input_series": [{"series": key, "values": value} for key, value in series.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}})',
+                    "eval_time": "30m",
+                    "exp_samples": [{"labels": "{}", "value": 1}] if is_loud else [],
+                }
+            ],
+        }
+        for name, conditions in CONDITIONS.items()
+        for is_loud, series in zip((True, False), conditions, strict=True)
+    ]
+    given = {"rule_files": [str(RULES)], "evaluation_interval": "30s", "tests": tests}
+    path = tmp_path / "conditions.yaml"
+    path.write_text(yaml.safe_dump(given), encoding="utf-8")
+    done = subprocess.run(
+        [program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_in_health_each_rule_has_something_to_look_at_and_none_fires(
