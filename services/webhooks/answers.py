@@ -72,7 +72,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_seconds: int | None = None
     body: bytes = b""  # its first ANSWER_OCTETS_KEPT octets
     reason: str = ""  # for an operator, where there was no answer
-    has_dialled: bool = False  # no connection was there to be used again
+    has_dialled: bool = False  # an address, since no connection could be used again
+    was_kept: bool = False  # it went out on a connection that was there, at first at least
 
 
 def outcome_of_status(status: int) -> Outcome:

@@ -17,9 +17,9 @@ _BACKOFF_SECONDS_MAX = 900.0
 _BACKOFF_SECONDS_MAX_OF_OLD = 3600.0  # once it failed for a day
 _OLD = timedelta(days=1)
 _DOUBLINGS_MAX = 12
-_RETRY_AFTER_SECONDS_MAX = 86_400.0
 _RETRY_AFTER_JITTER = 0.2  # of it, so that those told the same time do not come together
-_OWN_FAULT_SECONDS = 2.0
+_OWN_FAULT_SECONDS_MIN = 2.0
+_OWN_FAULT_SECONDS_MAX = 60.0
 _WINDOW_MS_MIN = 1_000
 _WINDOW_MS_MAX = 300_000
 
@@ -30,8 +30,8 @@ Random = Callable[[], float]
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """`window_ms` is the least time between two messages; it widens on 429."""
 
-    failures: int = 0  # in a row
-    failing_since: datetime | None = None
+    failures: int = 0  # of the endpoint's, in a row
+    failing_since: datetime | None = None  # whoever is to blame
     window_ms: int = 0
 
 
@@ -56,13 +56,13 @@ def after_success(health: Health) -> Verdict:
 
 def after_failure(health: Health, answer: Answer, now: datetime, random: Random) -> Verdict:
     """Also says when a fault of our own is tried again, which the endpoint is not charged with."""
+    since = health.failing_since or now
     if answer.outcome is Outcome.EGRESS_FAILED:
-        delay = _OWN_FAULT_SECONDS * (1 + random())
-        return Verdict(health, delay, WaitsFor.OWN_FAULT)
+        kept = msgspec.structs.replace(health, failing_since=since)
+        return Verdict(kept, _own_fault_seconds(now - since, random), WaitsFor.OWN_FAULT)
     window = health.window_ms
     if answer.outcome is Outcome.THROTTLED:
         window = min(max(_WINDOW_MS_MIN, window * 2), _WINDOW_MS_MAX)
-    since = health.failing_since or now
     worse = Health(failures=health.failures + 1, failing_since=since, window_ms=window)
     delay, waits_for = max(
         (_backoff_seconds(health.failures, now - since, random), WaitsFor.BACKOFF),
@@ -79,7 +79,15 @@ def _backoff_seconds(failures: int, failing: timedelta, random: Random) -> float
     return max(_BACKOFF_SECONDS_MIN, bound * random())
 
 
+def _own_fault_seconds(failing: timedelta, random: Random) -> float:
+    """As long again as it has failed, within bounds.
+
+    A network that this machine has no way to may be the endpoint's choice: it fails for ever.
+    """
+    base = min(max(_OWN_FAULT_SECONDS_MIN, failing.total_seconds()), _OWN_FAULT_SECONDS_MAX)
+    return base * (1 + random())
+
+
 def _retry_after_seconds(answer: Answer, random: Random) -> float:
-    """A floor: never earlier than asked, and a little later."""
-    asked = min(answer.retry_after_seconds or 0.0, _RETRY_AFTER_SECONDS_MAX)
-    return asked * (1 + _RETRY_AFTER_JITTER * random())
+    """A floor: never earlier than asked, which is a day at most, and a little later."""
+    return (answer.retry_after_seconds or 0.0) * (1 + _RETRY_AFTER_JITTER * random())

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 import msgspec
 
@@ -14,15 +13,7 @@ from shared.web_push.vapid import VapidKey, VapidSigner
 # A week: no push service promises to hold a message for longer; below the 2^31 of RFC 8030.
 _TTL_MAX = timedelta(days=7)
 _JSON = "application/json"
-
-
-class Urgency(StrEnum):
-    """RFC 8030 section 5.3: what a device on battery is woken for."""
-
-    VERY_LOW = "very-low"
-    LOW = "low"
-    NORMAL = "normal"
-    HIGH = "high"
+_URGENCY = "normal"  # RFC 8030 section 5.3: any device but one that is short of power is woken
 
 
 class PushTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,13 +22,10 @@ class PushTarget(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Endpoint
     keys: SubscriptionKeys | None  # None: sent in clear
     vapid_key: VapidKey  # the one that was advertised when the subscription was made (RFC 9749)
-    # RFC 8620 wants JSON's. Some receivers parse by it before they decrypt, and refuse.
-    encrypted_content_type: str = _JSON
 
 
 class PushOptions(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: int  # how long a push service may hold it; see `ttl_seconds`
-    urgency: Urgency = Urgency.NORMAL
     is_replay: bool = False  # by an operator: what is told may be old
     topic: str | None = None  # at most 32 characters of base64url; replaces what has the same
     traceparent: str | None = None  # only for who reads the message: see `push_request`
@@ -68,7 +56,7 @@ def push_request(
     headers = {
         "Content-Type": _JSON,
         "TTL": str(options.ttl_seconds),
-        "Urgency": options.urgency.value,
+        "Urgency": _URGENCY,
         "Authorization": signer.authorization(target.vapid_key, target.endpoint.origin, now),
         "User-Agent": "Tidings",
     }
@@ -80,7 +68,6 @@ def push_request(
         if options.traceparent is not None:
             headers["traceparent"] = options.traceparent
         return PushRequest(endpoint=target.endpoint, headers=headers, body=payload)
-    headers["Content-Type"] = target.encrypted_content_type
     headers["Content-Encoding"] = CONTENT_ENCODING
     body = encrypt(payload, target.keys)
     return PushRequest(endpoint=target.endpoint, headers=headers, body=body)

@@ -115,17 +115,20 @@ class PushClient:
         """
         async with self._slots:
             begun, loop_time = self._clock.monotonic(), self._loop.time()
-            guard = self._dialler.guard(request.endpoint)
+            guard, kept = self._dialler.guard(request.endpoint), None
             try:
-                reader = await self._exchange(
-                    request, guard, loop_time + self._deadline_seconds, may_repeat=may_repeat
-                )
+                origin = self._judge(request.endpoint)
+                octets = request_octets(request)
+                kept = self._kept.take(origin) if may_repeat else None
+                ends_at = loop_time + self._deadline_seconds
+                reader = await self._exchange(request.endpoint, octets, guard, kept, ends_at)
             except PostFailedError as failure:
                 return Answer(
                     outcome=failure.outcome,
                     reason=failure.reason[:_REASON_CHARACTERS_MAX],
                     milliseconds=self._milliseconds_since(begun),
                     has_dialled=guard.has_dialled,
+                    was_kept=kept is not None,
                 )
             return Answer(
                 outcome=outcome_of_status(reader.status),
@@ -134,20 +137,22 @@ class PushClient:
                 body=reader.body[:ANSWER_OCTETS_KEPT],
                 milliseconds=self._milliseconds_since(begun),
                 has_dialled=guard.has_dialled,
+                was_kept=kept is not None,
             )
 
     async def _exchange(
-        self, request: PushRequest, guard: Guard, ends_at: float, *, may_repeat: bool
+        self,
+        endpoint: Endpoint,
+        octets: bytes,
+        guard: Guard,
+        kept: Connection | None,
+        ends_at: float,
     ) -> AnswerReader:
         """Raises PostFailedError."""
-        endpoint = request.endpoint
-        origin = (endpoint.scheme, endpoint.host, endpoint.port)
-        self._judge(endpoint, origin)
-        octets = request_octets(request)
-        connection = self._kept.take(origin) if may_repeat else None
-        if connection is not None:
+        origin = _origin_of(endpoint)
+        if kept is not None:
             try:
-                return await self._ask(origin, connection, octets, ends_at)
+                return await self._ask(origin, kept, octets, ends_at)
             except NoAnswerError:
                 pass  # and dial, in what is left of the time
         try:
@@ -169,10 +174,11 @@ class PushClient:
             connection.abort()
         return reader
 
-    def _judge(self, endpoint: Endpoint, origin: Origin) -> None:
+    def _judge(self, endpoint: Endpoint) -> Origin:
         """As far as can be told before a dial, which judges the address; raises PostFailedError."""
+        origin = _origin_of(endpoint)
         if origin in self._judged:
-            return
+            return origin
         try:
             check_endpoint(endpoint, self._exemptions)
         except EndpointError as error:
@@ -180,9 +186,14 @@ class PushClient:
         if len(self._judged) >= _JUDGED_MAX:
             self._judged.clear()
         self._judged.add(origin)
+        return origin
 
     def _milliseconds_since(self, begun: float) -> int:
         return round((self._clock.monotonic() - begun) * 1000)
 
     def _retry_after(self, text: str | None) -> int | None:
         return None if text is None else retry_after_seconds(text, self._clock.now())
+
+
+def _origin_of(endpoint: Endpoint) -> Origin:
+    return (endpoint.scheme, endpoint.host, endpoint.port)

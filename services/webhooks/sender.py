@@ -114,7 +114,7 @@ class Sender:
     async def send(self, opened: OpenedRecipient, outgoing: Outgoing) -> Answer:
         """Whatever the endpoint does.
 
-        Raises POSTGRES_ERRORS or SigningKeyGoneError when the signing key cannot be had.
+        Raises POSTGRES_ERRORS, UnsealError or SigningKeyGoneError: the signing key cannot be had.
         """
         now = self._clock.now()
         target = PushTarget(
@@ -131,7 +131,7 @@ class Sender:
         request = push_request(outgoing.payload, target, options, signer=self._signer, now=now)
         answer = await self._client.post(request, may_repeat=outgoing.may_repeat)
         self._metrics.count(Metric.WEBHOOK_ATTEMPTS, kind=outgoing.kind, outcome=answer.outcome)
-        connection = "new" if answer.has_dialled else "again"
+        connection = "new" if answer.has_dialled else "again" if answer.was_kept else "none"
         self._metrics.count(Metric.WEBHOOK_REQUESTS, connection=connection)
         self._metrics.observe(Metric.WEBHOOK_SECONDS, answer.milliseconds / 1000)
         return answer

@@ -22,7 +22,8 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     """TIDINGS_WEBHOOK_*: every limit of a worker."""
 
     answer_seconds_max: Annotated[float, Meta(gt=0, le=60)] = 15.0  # of one request, all in all
-    lease_seconds: Annotated[float, Meta(ge=2)] = 60.0  # then a dead worker's lanes are taken over
+    lease_seconds: Annotated[float, Meta(ge=2)] = 60.0
+    """Then a dead worker's lanes are taken over; at least twice ANSWER_SECONDS_MAX."""
     healthy_at_once_max: Annotated[int, Meta(ge=1)] = 200  # requests to endpoints in health
     troubled_at_once_max: Annotated[int, Meta(ge=1)] = 64  # requests to those that failed last time
     slow_at_once_max: Annotated[int, Meta(ge=0)] = 400  # requests to those slower than a second
@@ -37,8 +38,9 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     ca: Path | None = None  # PEM file of authorities to trust besides the system's
 
     def __post_init__(self) -> None:
-        if self.lease_seconds <= self.answer_seconds_max:
-            raise ValueError("LEASE_SECONDS must be more than ANSWER_SECONDS_MAX")
+        # A request begins only if it ends within the lease, after a read of the log and more.
+        if self.lease_seconds < 2 * self.answer_seconds_max:
+            raise ValueError("LEASE_SECONDS must be at least twice ANSWER_SECONDS_MAX")
 
     @property
     def client(self) -> ClientLimits:

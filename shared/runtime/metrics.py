@@ -223,7 +223,7 @@ DECLARED: MappingProxyType[Metric, tuple[Kind, str, tuple[str, ...]]] = MappingP
         ),
         Metric.WEBHOOK_REQUESTS: (
             Kind.COUNTER,
-            "The same, by their connection: new, again.",
+            "The same, by their connection: new, again; none: no address to dial was found.",
             ("connection",),
         ),
         Metric.WEBHOOK_RETRY_AFTERS: (

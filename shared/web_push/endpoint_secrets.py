@@ -19,6 +19,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Endpoint)
+# As MSGSPEC_ERRORS of shared/jmap/i_json.py, which is no layer below this one.
+_NO_ENDPOINT = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def seal_endpoint(key: SealingKey, subscription_id: str, endpoint: Endpoint) -> bytes:
@@ -30,7 +32,7 @@ def unseal_endpoint(key: SealingKey, subscription_id: str, sealed: bytes) -> End
     plain = key.unseal(sealed, purpose=_purpose(subscription_id))
     try:
         return _decoder.decode(plain)
-    except msgspec.MsgspecError:
+    except _NO_ENDPOINT:
         raise UnsealError(_purpose(subscription_id)) from None  # the cause would show the URL
 
 

@@ -112,6 +112,7 @@ async def test_the_first_octets_of_an_answer_are_kept() -> None:
 
     assert answer.body == b"no: " + b"x" * 196
     assert answer.retry_after_seconds is None
+    assert again.was_kept
     assert not again.has_dialled
 
 
@@ -242,7 +243,7 @@ async def test_what_is_not_http_on_a_kept_connection_is_an_answer_and_not_repeat
             answer = await client.post(request_to(sink.url()), may_repeat=True)
 
     assert answer.outcome is Outcome.BROKEN
-    assert not answer.has_dialled
+    assert (answer.was_kept, answer.has_dialled) == (True, False)
     assert len(sink.posts) == 2
 
 

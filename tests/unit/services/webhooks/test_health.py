@@ -53,14 +53,6 @@ def test_retry_after_is_a_floor(outcome: Outcome) -> None:
     assert after_failure(Health(), answer, NOW, lambda: 0.5).wait_seconds == 132
 
 
-def test_retry_after_is_obeyed_for_a_day_at_most() -> None:
-    answer = Answer(
-        outcome=Outcome.UNAVAILABLE, status=503, milliseconds=1, retry_after_seconds=10**9
-    )
-
-    assert after_failure(Health(), answer, NOW, lambda: 0.0).wait_seconds == 86_400
-
-
 def test_429_makes_pushes_fewer_and_success_makes_them_more_again() -> None:
     """P-18: 429 must reduce the push frequency."""
     throttled = Answer(outcome=Outcome.THROTTLED, status=429, milliseconds=1)
@@ -86,3 +78,17 @@ def test_a_fault_of_our_own_is_not_the_endpoints() -> None:
 
     assert verdict.health == health
     assert verdict.wait_seconds == 3
+
+
+def test_a_fault_of_our_own_that_lasts_is_tried_ever_more_rarely_and_each_minute_or_two() -> None:
+    """Such as an endpoint in a network that this machine has no way to."""
+    answer = Answer(outcome=Outcome.EGRESS_FAILED, status=None, milliseconds=1)
+    health, now, waits = Health(), NOW, []
+    for _ in range(8):
+        verdict = after_failure(health, answer, now, lambda: 0.5)
+        waits.append(verdict.wait_seconds or 0.0)
+        health, now = verdict.health, now + timedelta(seconds=waits[-1])
+
+    assert waits == [3, 4.5, 11.25, 28.125, 70.3125, 90, 90, 90]
+    assert health == Health(failing_since=NOW)
+    assert after_success(health).health == Health()

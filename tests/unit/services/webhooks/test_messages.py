@@ -10,7 +10,6 @@ from py_vapid import Vapid02  # type: ignore[import-untyped]
 from services.webhooks.messages import (
     PushOptions,
     PushTarget,
-    Urgency,
     push_request,
     ttl_seconds,
 )
@@ -68,23 +67,11 @@ def test_with_keys_everything_is_encrypted_and_signed() -> None:
     assert SUBSCRIBER.decrypt(request.body) == PAYLOAD
 
 
-def test_urgency_and_topic_are_told() -> None:
-    options = PushOptions(ttl_seconds=1, urgency=Urgency.VERY_LOW, topic="abc_-")
+def test_a_topic_is_told() -> None:
+    options = PushOptions(ttl_seconds=1, topic="abc_-")
     request = push_request(PAYLOAD, IN_CLEAR, options, signer=SIGNER, now=NOW)
 
-    assert (request.headers["Urgency"], request.headers["Topic"]) == ("very-low", "abc_-")
-
-
-def test_a_receiver_may_want_another_content_type_of_what_is_encrypted() -> None:
-    target = PushTarget(
-        endpoint=ENDPOINT,
-        keys=ENCRYPTED.keys,
-        vapid_key=KEY,
-        encrypted_content_type="application/octet-stream",
-    )
-    request = push_request(PAYLOAD, target, PushOptions(ttl_seconds=1), signer=SIGNER, now=NOW)
-
-    assert request.headers["Content-Type"] == "application/octet-stream"
+    assert request.headers["Topic"] == "abc_-"
 
 
 def test_a_message_too_long_to_encrypt_is_an_error() -> None:

@@ -28,8 +28,16 @@ def test_an_endpoint_of_one_subscription_is_none_of_another() -> None:
         unseal_endpoint(KEY, "p2", seal_endpoint(KEY, "p1", PLAIN))
 
 
-def test_what_is_no_endpoint_is_refused_without_showing_it() -> None:
-    sealed = KEY.seal(b'{"url":"https://push.example/abc"}', purpose="endpoint:p1")
+@pytest.mark.parametrize(
+    "plain",
+    [
+        b'{"url":"https://push.example/abc"}',
+        b'{"url":"https://push.example/\xff","code":"c"}',
+        b'{"url":"https://push.example/abc","code":"c","more":' + b"[" * 100_000,
+    ],
+)
+def test_what_is_no_endpoint_is_refused_without_showing_it(plain: bytes) -> None:
+    sealed = KEY.seal(plain, purpose="endpoint:p1")
 
     with pytest.raises(UnsealError) as caught:
         unseal_endpoint(KEY, "p1", sealed)
