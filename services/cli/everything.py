@@ -252,6 +252,7 @@ def _console(
             clock=clock,
             metrics=metrics,
             open_replay_target=settings.open_replay_target(opened.pool),
+            origin_at_once_max=settings.webhooks.origin_at_once_max,
             settings=settings.console,
             traces=settings.traces,
         )

@@ -91,6 +91,7 @@ async def run_console(environ: Mapping[str, str]) -> None:
             settings_of(environ, JwtSettings),
             vault_of(settings_of(environ, SecretKeySettings)),
             open_replay_target=replay_targets(environ),
+            origin_at_once_max=settings_of(environ, WebhookSettings).origin_at_once_max,
             traces=traces,
         )
 

@@ -28,6 +28,8 @@ from services.cli.settings import ServerSettings, servers_in_use, settings_of
 from services.webhooks.signing_keys import SigningKeyGoneError
 from shared.bus.connection import BusUnavailableError, open_bus
 from shared.bus.jetstream import JetStream
+from shared.http.authentication import Authenticator
+from shared.http.issuer import JwtSettings, issuer_of
 from shared.log.cursor import Cursor
 from shared.log.history import open_history, read_log_end
 from shared.operate.event_lines import EventLine
@@ -209,7 +211,10 @@ async def _listen(
     with listen(http) as listener:
         wanted, end = await _range_now(pool, nats_url, options)
         offer = Offer(nats_url, wanted, end, speed)
-        app = ReplayListener(pool, offer, SystemClock(), draining)
+        clock = SystemClock()
+        issuer = issuer_of(settings_of(environ, JwtSettings), clock)
+        authenticator = Authenticator(pool, clock=clock, issuer=issuer)
+        app = ReplayListener(pool, offer, authenticator, clock, draining)
         typer.echo(
             f"Replaying at {url_of(listener, http)}{PATH}?types=* until interrupted", err=True
         )

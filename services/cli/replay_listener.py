@@ -18,6 +18,7 @@ from services.gateway.event_source_query import EventSourceQuery, QueryError, ev
 from services.gateway.frames import ping_event, state_events
 from services.gateway.push_connection import PushMessage
 from shared.bus.connection import BusUnavailableError, open_bus
+from shared.bus.jetstream import JetStreamError
 from shared.http.authentication import AuthenticationError, Authenticator, ScopeMissingError
 from shared.log.cursor import Cursor, decode_cursor, encode_cursor
 from shared.log.event import StoredEvent
@@ -26,6 +27,7 @@ from shared.operate.event_range import EventRange
 from shared.operate.pace import Pace
 from shared.runtime.clock import Clock
 from shared.runtime.lifetime import CutShortError, cut_short_by
+from shared.store.pool import POSTGRES_ERRORS
 
 PATH = "/jmap/eventsource"
 _CONNECTIONS_MAX = 16
@@ -35,6 +37,16 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),
     (b"tidings-replay", b"1"),
 ]
+
+
+_CUT_SHORT = (
+    CutShortError,
+    BusUnavailableError,
+    JetStreamError,
+    AuthenticationError,
+    ScopeMissingError,
+    *POSTGRES_ERRORS,
+)
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -61,14 +73,19 @@ class ReplayListener:
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, offer: Offer, clock: Clock, draining: asyncio.Event
+        self,
+        pool: asyncpg.Pool,
+        offer: Offer,
+        authenticator: Authenticator,
+        clock: Clock,
+        draining: asyncio.Event,
     ) -> None:
         self._offer = offer
         self._wanted = offer.wanted
         self._end = offer.end
         self._clock = clock
         self._draining = draining
-        self._authenticator = Authenticator(pool, clock=clock)
+        self._authenticator = authenticator
         self._authority = Authority(pool, monotonic=clock.monotonic)
         self._connections = 0
 
@@ -99,8 +116,8 @@ class ReplayListener:
             )
         except (AuthenticationError, ScopeMissingError) as error:
             return error.response()
-        except QueryError as error:
-            return PlainTextResponse(f"{error}\n", 400)
+        except (QueryError, *POSTGRES_ERRORS) as error:
+            return _refused(error)
         if self._after(asked) >= self._end.sequence:
             return Response(status_code=204)  # an EventSource asks no more
         return asked
@@ -126,7 +143,7 @@ class ReplayListener:
                     await self._replay(
                         _Asked(_headers_of(scope).get("authorization"), query, write)
                     )
-            except (CutShortError, BusUnavailableError, AuthenticationError, ScopeMissingError):
+            except _CUT_SHORT:
                 pass  # the client comes back with the id it has, or may not any more
             watching.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -167,6 +184,12 @@ class ReplayListener:
             for name, state in stored.event.changed.items()
             if asked.query.types is None or name in asked.query.types
         }
+
+
+def _refused(error: Exception) -> Response:
+    if isinstance(error, QueryError):
+        return PlainTextResponse(f"{error}\n", 400)
+    return PlainTextResponse("the database does not answer now\n", 503)
 
 
 async def _wait(seconds: float, asked: _Asked) -> None:

@@ -62,6 +62,7 @@ class ConsoleResources(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     metrics: Metrics
     open_replay_target: OpenTarget
+    origin_at_once_max: int  # of the deliverers, for explanations
     settings: ConsoleSettings = ConsoleSettings()
     traces: Traces = Traces()
 
@@ -91,7 +92,13 @@ class Console:
             AccountRoutes(pool, events),
             SubscriptionRoutes(pool, buses.ask, resources.vault),
             ConnectionRoutes(pool, buses.ask),
-            ExplainRoutes(pool, buses.ask, resources.vault, clock),
+            ExplainRoutes(
+                pool,
+                buses.ask,
+                resources.vault,
+                clock,
+                origin_at_once_max=resources.origin_at_once_max,
+            ),
         )
         self._replays = ReplayRoutes(
             pool,
@@ -218,6 +225,7 @@ async def run(  # noqa: PLR0913 - settings of each part
     vault: Vault,
     *,
     open_replay_target: Callable[[asyncpg.Pool], OpenTarget],
+    origin_at_once_max: int,
     traces: Traces,
 ) -> None:
     """`tidings console`: until SIGTERM or SIGINT. Raises CouldNotStartError."""
@@ -240,6 +248,7 @@ async def run(  # noqa: PLR0913 - settings of each part
                 clock=clock,
                 metrics=metrics,
                 open_replay_target=open_replay_target(pool),
+                origin_at_once_max=origin_at_once_max,
                 settings=settings,
                 traces=traces,
             )

@@ -15,8 +15,8 @@ from services.console.query import Query
 from services.console.refusals import Refusal
 from services.console.subscription_routes import id_of
 from shared.bus.connection import Bus
-from shared.operate.connections import ConnectionDetails, ConnectionFilter, Transport
-from shared.operate.gateways import Effect, Gateways, Listing
+from shared.operate.connections import ConnectionDetails, ConnectionFilter, Transport, gateway_of
+from shared.operate.gateways import Effect, Gateways, GatewaySilentError, Listing
 from shared.store.people import find_account
 
 LIMIT = 100
@@ -111,17 +111,21 @@ class ConnectionRoutes:
         is_given = "content-type" in request.headers
         closing = await read_json(request, Closing) if is_given else Closing()
         wanted = ConnectionFilter(connection=id_of(request))
-        return _done(await self._gateways(operator).close(wanted, reason=closing.reason))
+        effect = await self._gateways(operator).close(wanted, reason=closing.reason)
+        return _done(effect, id_of(request))
 
     async def _resync(self, request: Request, operator: Operator) -> Response:
         wanted = ConnectionFilter(connection=id_of(request))
-        return _done(await self._gateways(operator).resync(wanted))
+        return _done(await self._gateways(operator).resync(wanted), id_of(request))
 
     def _gateways(self, operator: Operator) -> Gateways:
         return Gateways(self._bus, by=operator.name)
 
 
-def _done(effect: Effect) -> Response:
+def _done(effect: Effect, connection_id: str) -> Response:
+    """Raises Refusal, GatewaySilentError."""
+    if not effect.count and gateway_of(connection_id) in effect.silent:
+        raise GatewaySilentError(connection_id)
     if not effect.count:
         raise Refusal(404, "No such connection is open.")
     return json_answer(effect)

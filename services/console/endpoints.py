@@ -35,7 +35,10 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """`action`: is logged as one; `open_answer`: without a login."""
+    """`action`: is logged as one; `open_answer`: without a login.
+
+    `goes_on`: the answer itself logs what was begun and how it ended; here only what is refused is.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str  # below /console/api
@@ -49,6 +52,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     result_type: str = "application/json"
     status: int = 200
     action: str | None = None
+    goes_on: bool = False
 
 
 class Endpoints:
@@ -77,6 +81,8 @@ class Endpoints:
         begun = self._clock.monotonic()
         with correlated(request_id=request_id):
             request.state.facts = {"http_method": request.method}
+            request.state.request_id = request_id
+            request.state.target = str(request.path_params.get("id", ""))[:200]
             response = await self._answer(request, endpoint)
             route, status = f"/console/api{endpoint.path}", response.status_code
             seconds = self._clock.monotonic() - begun
@@ -97,8 +103,9 @@ class Endpoints:
             response = await endpoint.answer(request, operator)
         except Exception as error:  # noqa: BLE001 - a problem for who asks
             response = refusal_of(error)
-        if endpoint.action is not None and operator is not None:
-            audit(operator, endpoint.action, _target(request), _outcome(response))
+        is_over = response.status_code not in _GOOD_STATUSES or not endpoint.goes_on
+        if endpoint.action is not None and operator is not None and is_over:
+            audit(operator, endpoint.action, request.state.target, _outcome(response))
         return response
 
 
@@ -114,10 +121,6 @@ def audit(operator: Operator, action: str, target: str, outcome: str) -> None:
             "outcome": outcome,
         },
     )
-
-
-def _target(request: Request) -> str:
-    return str(request.path_params.get("id", ""))[:200]
 
 
 def _outcome(response: Response) -> str:

@@ -1,11 +1,11 @@
 """The history of the log, and events as they come."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import asyncpg
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from services.console.account_names import AccountNames
 from services.console.credential_watch import LOOK_SECONDS, CredentialWatch
@@ -22,6 +22,7 @@ from services.console.live_events import (
 )
 from services.console.query import Query
 from services.console.refusals import RETRY_SECONDS, Refusal
+from services.console.taken_stream import TakenStream
 from shared.bus.connection import BusUnavailableError
 from shared.bus.jetstream import JetStreamError
 from shared.log.cursor import Cursor, decode_cursor
@@ -149,9 +150,9 @@ class EventRoutes:
         await self._live.started()
         last_seen = decode_cursor(request.headers.get("last-event-id", ""))
         pieces = self._pieces(_Asked(operator, wanted, account_id, last_seen))
-        return StreamingResponse(pieces, headers=_HEADERS, media_type="text/event-stream")
+        return TakenStream(pieces, headers=_HEADERS, media_type="text/event-stream")
 
-    async def _pieces(self, asked: "_Asked") -> AsyncIterator[bytes]:
+    async def _pieces(self, asked: "_Asked") -> AsyncGenerator[bytes]:
         yield b"retry: 2000\n\n"
         try:
             with self._live.viewing(asked.wanted) as viewer:

@@ -50,11 +50,14 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class ExplainRoutes:
-    def __init__(self, pool: asyncpg.Pool, bus: Bus, vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, bus: Bus, vault: Vault, clock: Clock, *, origin_at_once_max: int
+    ) -> None:
         self._pool = pool
         self._bus = bus
         self._vault = vault
         self._clock = clock
+        self._origin_at_once_max = origin_at_once_max
 
     def endpoints(self) -> Sequence[Endpoint]:
         return (
@@ -79,6 +82,7 @@ class ExplainRoutes:
             bus=self._bus if self._bus.is_connected else None,
             vault=self._vault,
             by=operator.name,
+            origin_at_once_max=self._origin_at_once_max,
         )
         return json_answer(await explain(resources, question))
 
@@ -86,11 +90,14 @@ class ExplainRoutes:
         since = moment_of(asked.since or None, "since", self._clock.now())
         match (asked.event or None, asked.account or None):
             case (str(event), None):
-                return event_named(event, type_=asked.type or None, since=since)
+                which = event_named(event, type_=asked.type or None, since=since)
             case (None, str(account)):
-                return ByAccount(account=account, type=asked.type or None, since=since)
+                which = ByAccount(account=account, type=asked.type or None, since=since)
             case _:
                 raise Refusal(400, "Say which event: one of event and account.")
+        if (asked.type or asked.since) and not isinstance(which, ByAccount):
+            raise Refusal(400, "type and since choose an event of an account: give that.")
+        return which
 
 
 def _receivers(asked: Asked) -> Receivers:

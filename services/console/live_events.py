@@ -161,10 +161,10 @@ class LiveEvents:
 
     async def _follow(self) -> None:
         """For as long as somebody looks."""
-        end = await read_log_end(JetStream(self._bus))
+        self._place = self._place_after(await read_log_end(JetStream(self._bus)))
         looked_at = asyncio.get_running_loop().time()
-        async with open_history(self._bus, Range(after=end.sequence), is_endless=True) as history:
-            self._place = end
+        after = Range(after=self._place.sequence)
+        async with open_history(self._bus, after, is_endless=True) as history:
             self._followed.set()
             async for batch in history.batches():
                 if batch:
@@ -174,7 +174,13 @@ class LiveEvents:
                     looked_at = now
                 elif now > looked_at + _LINGER_SECONDS:
                     self._watched.clear()
+                    self._followed.clear()  # before it is closed: who comes now waits for the next
                     return
+
+    def _place_after(self, end: LogEnd) -> LogEnd:
+        """From where to follow: without a gap for those who were told of the place before."""
+        is_before = self._place.epoch == end.epoch and self._place.sequence < end.sequence
+        return self._place if self._viewers and is_before else end
 
     async def _pass_on(self, epoch: str, batch: Sequence[tuple[str, StoredEvent]]) -> None:
         """Who came while names were looked up is told as well: from its place on nothing fails."""

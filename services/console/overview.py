@@ -15,9 +15,11 @@ from shared.log.subjects import STREAM
 from shared.operate.connections import ConnectionFilter, GatewayFacts
 from shared.operate.gateways import GatewayBusyError, Gateways, NoGatewayError
 from shared.runtime.clock import Clock, utc_text
-from shared.store.lane_counts import count_lanes
+from shared.store.lane_counts import LaneCounts, count_lanes
 from shared.store.outbox import count_unpublished
 from shared.store.pool import POSTGRES_ERRORS
+
+_NOT_SAMPLED = (BusUnavailableError, JetStreamError, GatewayBusyError, *POSTGRES_ERRORS)
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class Overviews:
         self._pool = pool
         self._bus = bus
         self._jetstream = JetStream(bus)
+        self._lanes = _Lanes(pool, clock)
         self._clock = clock
         self._samples = deque[Sample](maxlen=_SAMPLES_MAX)
         self._ends = deque[tuple[float, LogFacts]](maxlen=_SAMPLES_MAX)
@@ -98,7 +101,7 @@ class Overviews:
         """Raises BusUnavailableError, JetStreamError, GatewayBusyError, POSTGRES_ERRORS."""
         log = await self._log_facts()
         waiting, oldest = await count_unpublished(self._pool)
-        lanes = await count_lanes(self._pool)
+        lanes = await self._lanes.counted()
         gateways, silent = await self._gateways()
         return Overview(
             at=utc_text(self._clock.now()),
@@ -133,12 +136,7 @@ class Overviews:
                 continue
             try:
                 self._take(await self.now())
-            except (
-                BusUnavailableError,
-                JetStreamError,
-                GatewayBusyError,
-                *POSTGRES_ERRORS,
-            ) as error:
+            except _NOT_SAMPLED as error:
                 _log.info("console_sample_not_taken", extra={"error": repr(error)})
             await asyncio.sleep(SAMPLE_SECONDS)
 
@@ -193,3 +191,23 @@ class Overviews:
         except NoGatewayError:
             return (), ()
         return listing.gateways, listing.silent
+
+
+class _Lanes:
+    """All are looked at to count them, so those who ask at about the same time share it."""
+
+    def __init__(self, pool: asyncpg.Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._counts: LaneCounts | None = None
+        self._counted_at = 0.0
+
+    async def counted(self) -> LaneCounts:
+        """Of the last two seconds. Raises POSTGRES_ERRORS."""
+        async with self._turn:
+            now = self._clock.monotonic()
+            if self._counts is None or now >= self._counted_at + SAMPLE_SECONDS:
+                self._counts = await count_lanes(self._pool)
+                self._counted_at = now
+            return self._counts

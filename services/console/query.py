@@ -34,13 +34,13 @@ class Query:
     def many(self, name: str) -> list[str] | None:
         return [value for value in self._values.get(name, ()) if value] or None
 
-    def number(self, name: str, *, default: int, maximum: int) -> int:
+    def number(self, name: str, *, default: int, maximum: int, minimum: int = 1) -> int:
         text = self.text(name)
         if text is None:
             return default
         is_number = text.isascii() and text.isdecimal() and len(text) < 10  # noqa: PLR2004
-        if not is_number or not 1 <= int(text) <= maximum:
-            raise Refusal(400, f"{name} is a number from 1 to {maximum}.")
+        if not is_number or not minimum <= int(text) <= maximum:
+            raise Refusal(400, f"{name} is a number from {minimum} to {maximum}.")
         return int(text)
 
     def choice(self, name: str, choices: Mapping[str, str] | Sequence[str]) -> str | None:

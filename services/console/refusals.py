@@ -13,6 +13,7 @@ from shared.http.problem_details import problem
 from shared.operate.event_range import RangeError
 from shared.operate.gateways import (
     GatewayBusyError,
+    GatewaySilentError,
     NoGatewayError,
     RefusedByGatewayError,
     UnknownConnectionError,
@@ -35,8 +36,13 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure
         self.headers = headers
 
 
-_WRONG = (RangeError, RefusedByGatewayError)
-_UNKNOWN = (UnknownNameError, UnknownSubscriptionError, UnknownConnectionError)
+_NOT_NOW = 503
+_RETRY = {"Retry-After": RETRY_SECONDS}
+_IN_ITS_WORDS = (  # the first that fits: who is busy refuses, and who is silent is not known
+    ((GatewayBusyError, GatewaySilentError), _NOT_NOW),
+    ((RangeError, RefusedByGatewayError), 400),
+    ((UnknownNameError, UnknownSubscriptionError, UnknownConnectionError), 404),
+)
 
 
 def refusal_of(error: Exception) -> Response:
@@ -47,16 +53,17 @@ def refusal_of(error: Exception) -> Response:
         return error.response()
     if isinstance(error, ClientDisconnect):
         return Response(status_code=400)
+    for kinds, status in _IN_ITS_WORDS:
+        if isinstance(error, kinds):
+            return problem(status, _sentence(error), _RETRY if status == _NOT_NOW else None)
     if (what := _away(error)) is not None:
-        return problem(503, f"{what} does not answer now.", {"Retry-After": RETRY_SECONDS})
-    if isinstance(error, (*_WRONG, *_UNKNOWN)):
-        return problem(400 if isinstance(error, _WRONG) else 404, _sentence(error))
+        return problem(503, f"{what} does not answer now.", _RETRY)
     _log.error("request_failed", exc_info=error)
     return problem(500, "An error of the server; the log has it under X-Request-Id.")
 
 
 def _away(error: Exception) -> str | None:
-    if isinstance(error, NoGatewayError | GatewayBusyError):
+    if isinstance(error, NoGatewayError):
         return "A gateway"
     if isinstance(error, BusUnavailableError | JetStreamError):
         return "NATS"

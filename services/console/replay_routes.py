@@ -6,7 +6,7 @@ or may no longer ask.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Protocol
 
@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from services.console.credential_watch import CredentialWatch
 from services.console.endpoints import Endpoint, audit
@@ -22,6 +22,7 @@ from services.console.entrance import Entrance, Operator, read_json
 from services.console.event_history import EventHistory
 from services.console.query import plain
 from services.console.refusals import RETRY_SECONDS, Refusal
+from services.console.taken_stream import TakenStream
 from shared.bus.connection import Bus, BusUnavailableError
 from shared.bus.jetstream import JetStreamError
 from shared.log.history import open_history
@@ -36,6 +37,7 @@ from shared.operate.replaying import (
     report_from,
 )
 from shared.runtime.clock import Clock
+from shared.runtime.logs import correlated
 from shared.store.lane_admin import UnknownSubscriptionError
 from shared.store.pool import POSTGRES_ERRORS
 
@@ -119,6 +121,8 @@ class ReplayRoutes:
                 body=Replay,
                 result=ReplayLine,
                 result_type="application/x-ndjson",
+                action="replay",
+                goes_on=True,
             ),
         )
 
@@ -128,6 +132,7 @@ class ReplayRoutes:
 
     async def _replay(self, request: Request, operator: Operator) -> Response:
         asked = await read_json(request, Replay)
+        request.state.target = asked.subscription
         pace = _pace(asked)
         if operator.credential.user_id in self._replaying:
             raise Refusal(409, "A replay of yours goes on: wait for its end, or end it.")
@@ -136,9 +141,10 @@ class ReplayRoutes:
         span = await self._history.span()
         wanted = await event_range(self._pool, _options(asked), span.end, self._clock.now())
         report = report_from(span.end.epoch, wanted)
-        lines = self._lines(operator, asked, wanted, pace, report)
+        begun = _Begun(operator, request.state.request_id, asked)
+        lines = self._lines(begun, wanted, pace, report)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(lines, headers=headers, media_type="application/x-ndjson")
+        return TakenStream(lines, headers=headers, media_type="application/x-ndjson")
 
     @property
     def _is_full(self) -> bool:
@@ -151,19 +157,20 @@ class ReplayRoutes:
         return "too many replays at once" if self._is_full else None
 
     async def _lines(
-        self, operator: Operator, asked: Replay, wanted: EventRange, pace: Pace, report: Report
-    ) -> AsyncIterator[bytes]:
+        self, begun: "_Begun", wanted: EventRange, pace: Pace, report: Report
+    ) -> AsyncGenerator[bytes]:
         """Also the audit: what was begun, and how it ended."""
+        operator = begun.operator
         if (busy := self._why_not(operator)) is not None:
+            begun.audit(f"refused: {busy}")
             yield _line(report, error=busy)
             return
-        action = "replay, dry" if asked.dry_run else "replay"
-        audit(operator, action, asked.subscription, f"begun behind {report.cursor}")
+        begun.audit(f"begun behind {report.cursor}")
         self._replaying.add(operator.credential.user_id)
         error: str | None = "whoever asked has gone"
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = tasks.create_task(self._run(asked, wanted, pace, report), name="replay")
+                running = tasks.create_task(self._run(begun, wanted, pace, report), name="replay")
                 yield _line(report)
                 async for line in self._progress(running, operator, report):
                     yield line
@@ -172,8 +179,7 @@ class ReplayRoutes:
             yield _line(report, error=error, done=error is None)
         finally:
             self._replaying.discard(operator.credential.user_id)
-            outcome = f"sent {report.sent}, up to {report.cursor}"
-            audit(operator, action, asked.subscription, f"{outcome}: {error or 'done'}")
+            begun.audit(f"sent {report.sent}, up to {report.cursor}: {error or 'done'}")
 
     async def _progress(
         self, running: asyncio.Task[str | None], operator: Operator, report: Report
@@ -189,9 +195,10 @@ class ReplayRoutes:
                 yield _line(report)
 
     async def _run(
-        self, asked: Replay, wanted: EventRange, pace: Pace, report: Report
+        self, begun: "_Begun", wanted: EventRange, pace: Pace, report: Report
     ) -> str | None:
         """Why it ended before its end."""
+        asked = begun.asked
         try:
             async with (
                 self._open_target(
@@ -210,9 +217,24 @@ class ReplayRoutes:
         except (BusUnavailableError, JetStreamError, *POSTGRES_ERRORS) as error:
             return f"NATS or the database does not answer: {type(error).__name__}"
         except Exception:  # noqa: BLE001 - whoever asked is told that it ended, and the audit why
-            _log.exception("replay_failed", extra={"subscription": asked.subscription})
+            with correlated(request_id=begun.request_id):
+                _log.exception("replay_failed", extra={"subscription": asked.subscription})
             return "an error of the server, which its log has"
         return None
+
+
+class _Begun(msgspec.Struct, frozen=True):
+    """By whom, with which request, and what was asked for."""
+
+    operator: Operator
+    request_id: str
+    asked: Replay
+
+    def audit(self, outcome: str) -> None:
+        """Under the request's id, which is over for the rest of the log."""
+        action = "replay, dry" if self.asked.dry_run else "replay"
+        with correlated(request_id=self.request_id):
+            audit(self.operator, action, self.asked.subscription, outcome)
 
 
 def _options(asked: Replay) -> RangeOptions:

@@ -71,6 +71,13 @@ class UnknownConnectionError(LookupError):
         )
 
 
+class GatewaySilentError(UnknownConnectionError):
+    """The gateway that holds it, or held it, is there and did not answer in time."""
+
+    def __init__(self, connection_id: str) -> None:
+        super().__init__(connection_id, is_gateway_there=False)
+
+
 class RefusedByGatewayError(Exception):
     """A gateway does not do what it is asked; says which and why."""
 
@@ -137,10 +144,10 @@ class Gateways:
         )
 
     async def show(self, connection_id: str) -> ConnectionDetails:
-        """Raises UnknownConnectionError, BusUnavailableError."""
+        """Raises UnknownConnectionError, GatewaySilentError, BusUnavailableError."""
         holder = gateway_of(connection_id)
         try:
-            answers, _ = await self._ask(
+            answers, silent = await self._ask(
                 ShowConnection(connection=connection_id), Shown, only=holder
             )
         except NoGatewayError as error:
@@ -148,6 +155,8 @@ class Gateways:
         for answer in answers:
             if answer.connection is not None:
                 return answer.connection
+        if holder in silent:
+            raise GatewaySilentError(connection_id)
         raise UnknownConnectionError(
             connection_id, is_gateway_there=any(one.gateway.id == holder for one in answers)
         )

@@ -4,16 +4,21 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Error as PlaywrightError
-from playwright.async_api import Route, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.support.browser import page_opened
 from tests.support.console_page import PATIENT, go, heading, log_in
+from tests.support.dispatcher import JmapClient
 from tests.support.processes import Up
+from tests.support.push_subscriptions import subscribe
+from tests.support.webhook_sink import webhook_sink
+from tests.support.wire import EventSourceClient
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.browser]
 
@@ -170,4 +175,61 @@ async def test_gateways_that_did_not_answer_are_named(up: Up, token: str) -> Non
         await expect(page.get_by_text("1 gateway did not answer in time")).to_be_visible(
             timeout=PATIENT
         )
+        await expect(page.get_by_text("ghung")).to_be_visible()
+        await expect(page.get_by_role("row").filter(has_text="follows the log")).to_be_visible()
         assert complaints == []
+
+
+@pytest.fixture
+async def ada(up: Up) -> AsyncIterator[JmapClient]:
+    who = up.command("user", "add", "ada") | up.command("token", "issue", "ada")
+    client = JmapClient(up.url, who["token"], who["account"])
+    async with client.http:
+        yield client
+
+
+async def test_who_stands_on_something_stands_there_when_the_view_is_made_anew(
+    up: Up, token: str, ada: JmapClient
+) -> None:
+    stream = await EventSourceClient.get(
+        urlsplit(up.url).port or 0,
+        "/jmap/eventsource?types=*&closeafter=no&ping=0",
+        f"Authorization: Bearer {ada.token}",
+    )
+    with webhook_sink() as sink:
+        subscription = str((await subscribe(ada, url=sink.url("/ada")))["id"])
+        async with stream, page_opened(f"{up.url}/console/") as (page, complaints):
+            await log_in(page, token)
+            await stays(page.get_by_role("link", name="Log", exact=True))
+            await go(page, "Connections")
+            row = page.get_by_role("row").filter(has_text="ada").first.get_by_role("link")
+            await stays(row)
+            await row.click()
+            for one in ("Explain the newest event …", ada.account_id):
+                await stays(page.get_by_role("link", name=one).last)
+            await page.goto(f"{up.url}/console/#/accounts/{ada.account_id}")
+            await stays(page.get_by_role("button", name=f"Copy {ada.account_id}"))
+            await go(page, "Subscriptions")
+            await stays(page.get_by_role("link", name=subscription))
+            await page.get_by_role("link", name=subscription).click()
+            await stays(page.get_by_role("link", name="Replay to it …"))
+            await by_keyboard(page, subscription)
+            assert complaints == []
+
+
+async def by_keyboard(page: Page, subscription: str) -> None:
+    """What is done there is done to the subscription, and leaves the focus where it was."""
+    await page.get_by_role("button", name="Try now").press("Enter")
+    await expect(page.get_by_text(re.compile("Tried now"))).to_be_visible(timeout=PATIENT)
+    await expect(page.get_by_role("button", name="Try now")).to_be_focused()
+    await page.get_by_role("button", name="Pause").press("Enter")
+    await expect(page.get_by_text(re.compile("Paused: it is sent nothing"))).to_be_visible()
+    await expect(page.get_by_role("button", name="Resume")).to_be_focused()
+    await expect(page.get_by_role("heading", name=subscription)).to_be_visible()
+
+
+async def stays(control: Locator) -> None:
+    await expect(control).to_be_visible(timeout=PATIENT)
+    await control.evaluate("control => { control.focus(); window.before = control; }")
+    await control.page.wait_for_function("() => !window.before.isConnected", timeout=PATIENT)
+    await expect(control).to_be_focused()

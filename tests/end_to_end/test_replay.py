@@ -5,13 +5,16 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from tests.support.eventually import wait_until
 from tests.support.jmap_user import JmapUser
+from tests.support.jwt import make_jwt, public_jwk
 from tests.support.processes import Process, Up, tidings
 from tests.support.webhook_sink import Behaviour, WebhookSink, webhook_sink
 
@@ -237,11 +240,22 @@ def test_somebody_elses_endpoint_needs_a_flag(up: Up, sink: WebhookSink) -> None
     assert sink.connections == connections
 
 
-def test_a_test_client_sees_what_its_own_token_may_see(up: Up) -> None:
+def issued(directory: Path, user: str) -> tuple[str, dict[str, str]]:
+    """A JWT, and the settings with which it holds."""
+    key, jwks = ed25519.Ed25519PrivateKey.generate(), directory / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [public_jwk(key, "k1")]}))
+    issuer = {"JWKS": str(jwks), "ISSUER": "https://id.example", "AUDIENCE": "tidings"}
+    claims = {"iss": "https://id.example", "aud": "tidings", "exp": time.time() + 300, "sub": user}
+    jwt = make_jwt(key, claims, alg="EdDSA", kid="k1")
+    return jwt, {f"TIDINGS_JWT_{name}": value for name, value in issuer.items()}
+
+
+def test_a_test_client_sees_what_its_own_token_may_see(up: Up, tmp_path: Path) -> None:
     ada, bob = JmapUser(up, "client-a"), JmapUser(up, "client-b")
     states = changes(up, ada, 3)
     changes(up, bob, 2)
-    server = Process("replay", "--listen", "0", environment=up.environment)
+    jwt, settings = issued(tmp_path, ada.name)
+    server = Process("replay", "--listen", "0", environment={**up.environment, **settings})
     try:
         line = server.wait_for_line("Replaying at http")
         url = str(re.search(r"http\S+(?=\?)", line)[0])  # type: ignore[index]
@@ -257,10 +271,10 @@ def test_a_test_client_sees_what_its_own_token_may_see(up: Up) -> None:
         assert all(set(one["changed"]) == {ada.account} for one in told)
         assert [one["changed"][ada.account]["AddressBook"] for one in told][-3:] == states
 
+        assert read(jwt).text == answer.text
         resumed = read(ada.token, last=ids[-2])
         assert found("id", resumed) == ids[-1:]
-        once = read(ada.token, "types=*&closeafter=state")
-        assert once.text.count("event: state") == 1
+        assert read(ada.token, "types=*&closeafter=state").text.count("event: state") == 1
         assert read("wrong").status_code == 401
         assert read(ada.token, "types=").status_code == 400
         assert httpx.get(f"{url}/other", trust_env=False).status_code == 404

@@ -28,6 +28,43 @@ export function replace(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter(isShown).map(asNode));
 }
 
+/**
+ * Makes a part of the page anew. Who stands on a link or button of it by keyboard stands on its
+ * successor: what leads to the same place, or is called the same, and is as many of these down.
+ */
+export function keepingFocus(change) {
+  const held = document.activeElement;
+  if (held === null || held === document.body) {
+    change();
+    return;
+  }
+  const alike = alikeTo(held);
+  const index = alike().indexOf(held);
+  change();
+  if (held.isConnected || index < 0) return;
+  const found = alike();
+  (found[index] ?? found.at(-1))?.focus({ preventScroll: true });
+}
+
+function alikeTo(held) {
+  const nameOf = (one) => one.getAttribute("href") ?? one.getAttribute("aria-label") ?? one.textContent;
+  const name = nameOf(held);
+  const main = document.getElementById("main");
+  return () => [...main.querySelectorAll("a, button, summary")].filter((one) => nameOf(one) === name);
+}
+
+/** `controls` do nothing while `work` goes on; who stood on one of them does so afterwards. */
+export async function whileBusy(controls, work) {
+  const held = document.activeElement;
+  for (const one of controls) one.disabled = true;
+  try {
+    await work();
+  } finally {
+    for (const one of controls) one.disabled = false;
+    if (controls.includes(held) && document.activeElement === document.body) held.focus({ preventScroll: true });
+  }
+}
+
 /** A place of the console: each part is encoded, whatever it is. */
 export function place(view, id = null, query = {}) {
   const asked = new URLSearchParams(Object.entries(query).filter(([, value]) => value));

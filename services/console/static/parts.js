@@ -1,6 +1,6 @@
 // Parts of several views: notices, forms, tables, facts, dialogs.
 
-import { button, foreign, h, replace } from "./dom.js";
+import { button, foreign, h, keepingFocus, replace } from "./dom.js";
 import { clock } from "./times.js";
 
 /** What went wrong, where it is looked for. */
@@ -135,7 +135,7 @@ export function keepLoaded(into, signal, seconds, load, show) {
     try {
       const found = await load();
       if (signal.aborted || mine !== loads) return;
-      show(found);
+      keepingFocus(() => show(found));
       shownAt = new Date();
       replace(old);
     } catch (error) {

@@ -1,4 +1,4 @@
-import { button, copyable, empty, foreign, h, link, place, replace } from "../dom.js";
+import { button, copyable, empty, foreign, h, link, place, replace, whileBusy } from "../dom.js";
 import { eventItem } from "../event_item.js";
 import { facts, field, input, keepLoaded, problem, section, table } from "../parts.js";
 import { get, part } from "../api.js";
@@ -21,7 +21,7 @@ export function show(main, { heading, id, signal }) {
     top,
     section("Timeline", timeline.note, timeline.list, timeline.more),
   );
-  keepLoaded(top, signal, REFRESH_SECONDS, () => get(`accounts/${part(id)}`, {}, signal), (account) => {
+  keepLoaded(top, signal, REFRESH_SECONDS, () => get(`accounts/${part(id)}`, { events: 0 }, signal), (account) => {
     replace(heading, "Account ", foreign(account.name ?? account.id));
     replace(top, summary(account), section("Who may see it", grants(account.grants ?? [])));
   });
@@ -74,18 +74,21 @@ class Timeline {
   }
 
   async load() {
-    this.more.disabled = true;
-    try {
-      const asked = { account: this.id, before: this.next, limit: PAGE };
-      const { events, next } = await get("events", asked, this.signal);
-      this.list.append(...events.map((event) => eventItem(event, { withAccount: false })));
-      this.next = next;
-      this.more.hidden = next === null || next === undefined;
-      replace(this.note, this.list.firstChild ? null : empty("The log has no events of it", "Those older than the log keeps are gone; their effect is in the states above."));
-    } catch (error) {
-      if (!this.signal.aborted) replace(this.note, problem(error));
-    } finally {
-      this.more.disabled = false;
-    }
+    await whileBusy([this.more], async () => {
+      try {
+        await this.loadPage();
+      } catch (error) {
+        if (!this.signal.aborted) replace(this.note, problem(error));
+      }
+    });
+  }
+
+  async loadPage() {
+    const asked = { account: this.id, before: this.next, limit: PAGE };
+    const { events, next } = await get("events", asked, this.signal);
+    this.list.append(...events.map((event) => eventItem(event, { withAccount: false })));
+    this.next = next;
+    this.more.hidden = next === null || next === undefined;
+    replace(this.note, this.list.firstChild ? null : empty("The log has no events of it", "Those older than the log keeps are gone; their effect is in the states above."));
   }
 }

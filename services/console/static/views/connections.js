@@ -49,7 +49,6 @@ const COLUMNS = [
 ];
 
 function update(body, { connections, silent, isMore }, asked) {
-  const focused = body.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   const lacking = silent.length ? silentGateways(silent) : null;
   if (!connections.length && lacking) {
     replace(body, lacking, empty("No connection is known on the other gateways"));
@@ -61,5 +60,4 @@ function update(body, { connections, silent, isMore }, asked) {
     replace(body, lacking, table("Connections, the newest first", COLUMNS, connections),
       isMore ? h("p", { class: "faint" }, "There are more. A filter shows others.") : null);
   }
-  if (focused) [...body.querySelectorAll("a")].find((one) => one.getAttribute("href") === focused)?.focus({ preventScroll: true });
 }

@@ -1,5 +1,6 @@
 import { get } from "../api.js";
 import { lineChart } from "../charts.js";
+import { counted } from "../connection_words.js";
 import { empty, foreign, h, link, place, replace, state } from "../dom.js";
 import { keepLoaded, section, silentGateways, table } from "../parts.js";
 import { ago, span } from "../times.js";
@@ -44,7 +45,7 @@ export function show(main, { heading, signal }) {
 }
 
 function tilesOf(now) {
-  const { log, outbox, webhooks, gateways = [] } = now;
+  const { log, outbox, webhooks, gateways = [], silent = [] } = now;
   const lanes = webhooks?.lanes ?? {};
   const connections = gateways.flatMap((one) => Object.values(one.connections)).reduce((all, one) => all + one, 0);
   const isLate = (outbox?.oldestSeconds ?? 0) > LATE_SECONDS;
@@ -52,7 +53,10 @@ function tilesOf(now) {
     h("div", { class: "tiles" },
       tile("Log", number(log.messages), [`events kept, up to ${number(log.lastSequence)}`, log.bytesMax > 0 ? `${percent(log.bytes, log.bytesMax)} of its space` : null], place("events")),
       tile("Outbox", number(outbox?.waiting), [isLate ? state("bad", `oldest waits ${span(outbox.oldestSeconds)}`) : state("good", outbox?.waiting ? "on its way to the log" : "all is in the log")]),
-      tile("Connections", number(connections), [`on ${gateways.length} gateway${gateways.length === 1 ? "" : "s"}`], place("connections")),
+      tile("Connections", number(connections), [
+        `on ${counted(gateways.length, "gateway")}`,
+        silent.length ? state("bad", `${counted(silent.length, "gateway")} did not answer`) : null,
+      ], place("connections")),
       tile("Webhooks", number(Object.values(lanes).reduce((all, one) => all + one, 0)),
         LANES.filter(([name]) => lanes[name]).map(([name, kind]) =>
           link(state(kind, `${number(lanes[name])} ${name}`), place("subscriptions", null, { state: name })))),

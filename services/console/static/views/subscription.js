@@ -1,5 +1,5 @@
 import { get, part, post } from "../api.js";
-import { button, copyable, empty, foreign, h, link, place, replace, state } from "../dom.js";
+import { button, copyable, empty, foreign, h, link, place, replace, state, whileBusy } from "../dom.js";
 import { laneKind, laneWords, outcomeWords, typesWords } from "../lane_words.js";
 import { confirmed, facts, keepLoaded, notice, problem, section, table } from "../parts.js";
 import { ago } from "../times.js";
@@ -19,15 +19,14 @@ export function show(main, { heading, id, signal }) {
   const said = h("div", {});
   const controls = h("div", { class: "actions" });
   const act = async (verb) => {
-    for (const one of controls.querySelectorAll("button")) one.disabled = true;
-    try {
-      await post(`subscriptions/${part(id)}/${verb}`, undefined, signal);
-      replace(said, notice(DONE[verb]));
-    } catch (error) {
-      if (!signal.aborted) replace(said, problem(error));
-    } finally {
-      for (const one of controls.querySelectorAll("button")) one.disabled = false;
-    }
+    await whileBusy([...controls.querySelectorAll("button")], async () => {
+      try {
+        await post(`subscriptions/${part(id)}/${verb}`, undefined, signal);
+        replace(said, notice(DONE[verb]));
+      } catch (error) {
+        if (!signal.aborted) replace(said, problem(error));
+      }
+    });
     await loadNow();
   };
   replace(heading, "Subscription ", foreign(id, { class: "mono" }));
@@ -36,9 +35,16 @@ export function show(main, { heading, id, signal }) {
   const loadNow = keepLoaded(body, signal, REFRESH_SECONDS,
     () => get(`subscriptions/${part(id)}`, {}, signal),
     (lane) => {
-      controls.querySelector("[data-verb=pause]").hidden = lane.state === "paused";
+      showPause(controls, lane.state !== "paused");
       update(body, lane);
     });
+}
+
+/** Who paused it by keyboard stands on what takes that back. */
+function showPause(controls, isShown) {
+  const pause = controls.querySelector("[data-verb=pause]");
+  if (!isShown && document.activeElement === pause) controls.querySelector("[data-verb=resume]").focus();
+  pause.hidden = !isShown;
 }
 
 function fillControls(controls, act, signal) {
@@ -61,7 +67,6 @@ function fillControls(controls, act, signal) {
 
 function update(body, lane) {
   const attempts = lane.lastAttempts ?? [];
-  const open = scrolled(body);
   replace(body,
     h("p", { class: "verdict" }, state(laneKind(lane), laneWords(lane, attempts.find((one) => one.kind === "push")))),
     facts([
@@ -90,7 +95,6 @@ function update(body, lane) {
       link("All of this user", place("subscriptions", null, { user: lane.user }), { class: "button quiet" }),
     ),
   );
-  open();
 }
 
 const ATTEMPT_COLUMNS = [
@@ -102,13 +106,3 @@ const ATTEMPT_COLUMNS = [
   { label: "Up to", cell: (one) => one.cursor, numeric: true },
   { label: "Answer", cell: (one) => one.answer ? foreign(one.answer, { class: "answer mono" }) : h("span", { class: "faint" }, "–"), wide: true },
 ];
-
-/** Where the focus was, by what is focused, so that a refresh does not lose it. */
-function scrolled(body) {
-  const held = document.activeElement;
-  if (!body.contains(held)) return () => {};
-  const key = held.getAttribute("href") ?? held.getAttribute("aria-label");
-  return () => [...body.querySelectorAll("a, button")]
-    .find((one) => (one.getAttribute("href") ?? one.getAttribute("aria-label")) === key)
-    ?.focus({ preventScroll: true });
-}

@@ -45,13 +45,11 @@ const COLUMNS = [
 ];
 
 function update(body, lanes, asked) {
-  const focused = body.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   if (!lanes.length) replace(body, nothing(asked));
   else {
     const count = lanes.length < LIMIT ? null : h("p", { class: "faint" }, `The first ${LIMIT}. A filter shows others.`);
     replace(body, table("Subscriptions, the worst first", COLUMNS, worstFirst(lanes)), count);
   }
-  if (focused) [...body.querySelectorAll("a")].find((one) => one.getAttribute("href") === focused)?.focus({ preventScroll: true });
 }
 
 function nothing(asked) {

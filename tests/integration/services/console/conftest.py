@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.console.settings import ConsoleSettings
+from services.webhooks.settings import WebhookSettings
 from shared.bus.connection import open_bus
 from shared.bus.jetstream import JetStream
 from shared.log.subjects import STREAM
@@ -18,6 +19,8 @@ from tests.support.everything import RunningEverything, everything_running
 from tests.support.push_subscriptions import endpoint_of, subscribe, update
 from tests.support.servers import Databases
 from tests.support.webhook_sink import WebhookSink, webhook_sink
+
+ORIGIN_AT_ONCE_MAX = 7
 
 _numbers = itertools.count(1)
 
@@ -68,7 +71,10 @@ async def running(
 ) -> AsyncIterator[RunningEverything]:
     async with open_bus(nats_url, name="clean") as bus:
         await JetStream(bus).delete_stream(STREAM)
-    async with everything_running(nats_url, database, console=settings) as running:
+    webhooks = WebhookSettings(origin_at_once_max=ORIGIN_AT_ONCE_MAX)
+    async with everything_running(
+        nats_url, database, console=settings, webhooks=webhooks
+    ) as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 """Accounts, subscriptions, connections, the overview, explanations: looked at and acted upon."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,10 +8,16 @@ from typing import Any
 import pytest
 from jsonschema_rs import validator_for
 
+from services.console import explain_routes, overview
+from services.console.event_history import EventHistory
 from shared.operate.connections import HERE_SUBJECT
-from tests.integration.services.console.conftest import Operated
+from shared.operate.explain.explaining import Resources, explain
+from shared.operate.explain.words import Explanation, Question
+from shared.store.lane_counts import count_lanes
+from tests.integration.services.console.conftest import ORIGIN_AT_ONCE_MAX, Operated
 from tests.support.console import OWN_HEADER
 from tests.support.eventually import eventually
+from tests.support.push_client import SettableClock
 from tests.support.webhook_sink import WebhookSink
 from tests.support.wire import EventSourceClient
 
@@ -53,6 +60,22 @@ async def test_an_account_has_its_states_grants_and_newest_events(operated: Oper
     assert {"ContactCard": account["states"]["ContactCard"]} in told
     [grant] = account["grants"]
     assert (grant["userName"], grant["role"]) == (operated.name, "owner")
+
+
+async def test_an_account_is_shown_with_as_many_events_as_are_asked_for(
+    operated: Operated, two_cards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del two_cards
+    path = f"/accounts/{operated.name}"
+    assert len((await operated.script.get(path, events=2))["events"]) == 2
+    for count in ("-1", "501", "some"):
+        assert (await operated.script.http.get(path, params={"events": count})).status_code == 400
+
+    async def read(*_: Any) -> Any:
+        raise AssertionError("the log was read")
+
+    monkeypatch.setattr(EventHistory, "newest", read)
+    assert (await operated.script.get(path, events=0))["events"] == []
 
 
 @pytest.mark.parametrize(
@@ -183,6 +206,26 @@ async def test_the_overview_counts_what_there_is(
     assert event_source
 
 
+async def test_those_who_look_at_the_overview_at_once_share_the_count_of_lanes(
+    operated: Operated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    async def count(pool: Any) -> Any:
+        counted.append(pool)
+        return await count_lanes(pool)
+
+    everything = operated.running.everything
+    monkeypatch.setattr(overview, "count_lanes", count)
+    clock = SettableClock()
+    overviews = overview.Overviews(everything.pool, everything.bus, clock)
+    await asyncio.gather(*(overviews.now() for _ in range(5)))
+    assert len(counted) == 1
+    clock.seconds += 2
+    assert (await overviews.now()).webhooks.lanes
+    assert len(counted) == 2
+
+
 async def test_samples_are_taken_while_somebody_looks(operated: Operated) -> None:
     async def two() -> Any:
         found = await operated.script.get("/samples")
@@ -194,6 +237,21 @@ async def test_samples_are_taken_while_somebody_looks(operated: Operated) -> Non
         *("at", "eventsPerSecond", "connections", "outboxSeconds", "webhookSeconds"),
         "tailSeconds",
     }
+
+
+async def test_an_explanation_knows_how_much_a_deliverer_sends_to_one_origin(
+    operated: Operated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    async def explained(resources: Resources, question: Question) -> Explanation:
+        given.append(resources.origin_at_once_max)
+        return await explain(resources, question)
+
+    monkeypatch.setattr(explain_routes, "explain", explained)
+    asked = {"account": operated.account, "user": operated.name}
+    assert (await operated.script.http.post("/explain", json=asked)).status_code == 200
+    assert given == [ORIGIN_AT_ONCE_MAX]
 
 
 async def test_an_explanation_says_why(operated: Operated, subscription: str) -> None:
@@ -214,6 +272,8 @@ async def test_an_explanation_says_why(operated: Operated, subscription: str) ->
         (b'{"event": "1", "user": "\\u0000"}', 400),
         (b'{"event": "1", "account": "a", "user": "u"}', 400),
         (b'{"event": "1", "user": "u", "connection": "c"}', 400),
+        (b'{"event": "1", "user": "u", "type": "Email"}', 400),
+        (b'{"event": "1", "user": "u", "since": "1h"}', 400),
         (b'{"event": 1, "user": "u"}', 400),
         (b'{"account": "nobody", "user": "nobody"}', 404),
         (b"[" * 20_000, 413),

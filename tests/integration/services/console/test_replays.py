@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import pytest
 
+from shared.runtime.logs import JsonFormatter
 from shared.store.credentials import revoke_token
 from tests.integration.services.console.conftest import Operated
 from tests.support.console import OWN_HEADER
@@ -58,6 +60,36 @@ async def test_what_cannot_be_replayed_says_why(operated: Operated, subscription
         assert response.status_code == status, asked
     refused = await operated.page.http.post("/replays", json={"subscription": subscription})
     assert refused.status_code == 403
+
+
+async def test_each_replay_is_in_the_log_also_a_refused_one_with_its_request(
+    operated: Operated, subscription: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {"subscription": subscription, "account": operated.name, "dryRun": True}
+    formatter = JsonFormatter()
+    lines: list[Any] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(formatter.format(record)))
+
+    log = logging.getLogger("services.console.endpoints")
+    handler = Lines()
+    log.addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO):
+            done = await operated.page.post("/replays", asked)
+            refused = await operated.page.post("/replays", {**asked, "speed": "fast"})
+    finally:
+        log.removeHandler(handler)
+    told = [line for line in lines if line["event"] == "console_action"]
+    ids = [response.headers["x-request-id"] for response in (done, done, refused)]
+    assert [line["request_id"] for line in told] == ids
+    assert {line["target"] for line in told} == {subscription}
+    begun, ended, not_begun = told
+    assert begun["outcome"].startswith("begun behind ")
+    assert ended["outcome"].endswith(": done")
+    assert (not_begun["action"], not_begun["outcome"]) == ("replay", "refused with 400")
 
 
 async def test_one_replay_at_a_time_which_ends_with_the_credential(
