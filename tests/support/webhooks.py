@@ -3,15 +3,18 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import asyncpg
+import msgspec
 
 from services.webhooks.app import WebhookResources, Webhooks, open_client
+from services.webhooks.sender import Client
 from services.webhooks.settings import WebhookSettings
+from shared.log.batched_reader import BatchedReader
 from shared.log.event import Cause, OrderedState
 from shared.log.open_log import WritableLog, open_shared_log, open_writable_log
 from shared.log.subjects import STREAM
@@ -149,19 +152,25 @@ class WebhookBench:
         *,
         verify: str = "response",
         clock: Clock | None = None,
+        reader: BatchedReader | None = None,
+        around: Callable[[Client], Client] = lambda client: client,
     ) -> AsyncIterator[Webhooks]:
-        """One deliverer, with its own connections."""
+        """One deliverer, with its own connections.
+
+        `reader` of the log, and what is `around` its client: for faults that no server makes.
+        """
         draining = asyncio.Event()
         async with AsyncExitStack() as stack:
             clock = clock or SystemClock()
             policy = WebhookPolicySettings(allow=LOOPBACK, verify=verify)  # type: ignore[arg-type]
             log = await stack.enter_async_context(open_shared_log(self.nats_url, name="worker"))
+            client = await stack.enter_async_context(open_client(settings, policy, clock))
             webhooks = Webhooks(
                 WebhookResources(
                     pool=await stack.enter_async_context(open_pool(self.dsn)),
-                    log=log,
+                    log=msgspec.structs.replace(log, reader=reader or log.reader),
                     vault=self.vault,
-                    client=await stack.enter_async_context(open_client(settings, policy, clock)),
+                    client=around(client),
                     clock=clock,
                     metrics=Metrics(),
                     policy=policy,

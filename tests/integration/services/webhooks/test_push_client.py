@@ -4,6 +4,8 @@ import asyncio
 import errno
 import os
 import resource
+import socket
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -207,6 +209,42 @@ async def test_few_connections_are_kept_for_later() -> None:
             await eventually(lambda: client.kept_connections == 3)
             await eventually(lambda: sink.open_connections == 3)
         await eventually(lambda: client.kept_connections == sink.open_connections == 0)
+
+
+async def test_a_connection_that_is_not_kept_ends_whatever_its_peer_does(
+    certificate: Certificate,
+) -> None:
+    """A peer that takes no farewell of TLS holds no descriptor of ours."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate.path, certificate.key_path)
+    after: list[bytes] = []
+
+    def answer_once(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with tls.wrap_socket(connection, server_side=True) as talk:
+            talk.recv(65536)
+            talk.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+            # Past TLS: what comes of the connection, without an answer to a farewell.
+            with socket.socket(fileno=os.dup(talk.fileno())) as raw:
+                raw.settimeout(3 * PATIENCE)
+                try:
+                    while octets := raw.recv(65536):
+                        after.append(octets)
+                    after.append(b"end")
+                except ConnectionResetError:
+                    after.append(b"end")
+                except TimeoutError:
+                    after.append(b"still open")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = asyncio.get_running_loop().run_in_executor(None, answer_once, listener)
+        limits = ClientLimits(connections_kept_max=0)
+        async with push_client(*LOOPBACK, authority=certificate.path, limits=limits) as client:
+            answer = await client.post(request_to(f"https://localhost:{listener.getsockname()[1]}"))
+            await peer
+
+    assert answer.outcome is Outcome.ACCEPTED
+    assert after[-1] == b"end"
 
 
 async def test_no_more_requests_than_allowed_are_under_way() -> None:

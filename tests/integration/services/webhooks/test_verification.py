@@ -9,6 +9,9 @@ from datetime import timedelta
 import pytest
 
 from services.dispatcher.settings import PushRules
+from services.webhooks.answers import Answer, Outcome
+from services.webhooks.messages import PushRequest
+from services.webhooks.sender import Client
 from services.webhooks.settings import WebhookSettings
 from shared.store.lanes import claim_unverified
 from shared.store.vapid_keys import rotate_vapid_key
@@ -147,6 +150,31 @@ async def test_who_dies_between_the_claim_and_the_post_has_asked(
         await eventually(lambda: len(sink.posts_to("/other")) == 2)
 
     assert not sink.posts_to("/lost")
+
+
+class LacksFiles:
+    """A client that cannot open the connections of its first requests."""
+
+    def __init__(self, client: Client, times: int) -> None:
+        self._client = client
+        self.left = times
+
+    async def post(self, request: PushRequest, *, may_repeat: bool = False) -> Answer:
+        if self.left:
+            self.left -= 1
+            return Answer(outcome=Outcome.EGRESS_FAILED, reason="Too many open files")
+        return await self._client.post(request, may_repeat=may_repeat)
+
+
+async def test_who_could_not_be_asked_for_a_fault_of_our_own_is_asked_after_it(
+    bench: WebhookBench, sink: WebhookSink
+) -> None:
+    """P-35: nothing was sent, so it is not asked twice."""
+    subscription = await bench.subscribe(await bench.user(), sink.url("/push"), is_verified=False)
+    async with bench.worker(around=lambda client: LacksFiles(client, 1)):
+        await eventually(lambda: is_verified(bench, subscription))
+
+    assert len(sink.posts) == 1
 
 
 async def test_who_is_told_to_stop_hears_the_answer_first(
