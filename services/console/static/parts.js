@@ -162,8 +162,8 @@ function sayOld(old, shownAt, error) {
 }
 
 /** Of gateways that others know of, and that did not answer in time. */
-export function silentGateways(silent) {
+export function silentGateways(silent, words = "Connections that are missing here: those of ") {
   return h("div", { class: "notice notice-bad" },
     h("strong", {}, `${silent.length} gateway${silent.length === 1 ? "" : "s"} did not answer in time`),
-    h("p", {}, "Connections that are missing here: those of ", silent.map((id) => [foreign(id, { class: "mono" }), " "])));
+    h("p", {}, words, silent.map((id, at) => [at ? ", " : null, foreign(id, { class: "mono" })])));
 }

@@ -78,7 +78,9 @@ class Timeline {
       try {
         await this.loadPage();
       } catch (error) {
-        if (!this.signal.aborted) replace(this.note, problem(error));
+        if (this.signal.aborted) return;
+        if (error.status === 404) this.list.closest("section").hidden = true; // said above
+        else replace(this.note, problem(error));
       }
     });
   }

@@ -113,5 +113,5 @@ function told(moment) {
   const states = Object.entries(moment.changed ?? {}).map(([id, changed]) =>
     h("div", {}, link(foreign(id, { class: "mono" }), place("accounts", id)), " ", changes(changed)));
   const words = momentWords(moment);
-  return [states, words ? foreign(words) : null];
+  return h("div", {}, states, words ? foreign(words) : null);
 }

@@ -9,6 +9,7 @@ export const title = "Overview";
 
 const REFRESH_SECONDS = 2;
 const LATE_SECONDS = 10;
+const SILENT = "Their connections are not counted here, and may not be told: those of ";
 const LANES = [
   ["failing", "bad"],
   ["unverified", "none"],
@@ -36,7 +37,7 @@ export function show(main, { heading, signal }) {
     section("Gateways", gateways));
   keepLoaded(tiles, signal, REFRESH_SECONDS, () => get("overview", {}, signal), (now) => {
     replace(tiles, ...tilesOf(now));
-    replace(gateways, now.silent?.length ? silentGateways(now.silent) : null, gatewayTable(now.gateways ?? []));
+    replace(gateways, now.silent?.length ? silentGateways(now.silent, SILENT) : null, gatewayTable(now.gateways ?? []));
   });
   keepLoaded(note, signal, REFRESH_SECONDS, () => get("samples", {}, signal), ({ everySeconds, samples }) => {
     for (const [name, chart] of charts) chart.update(samples.map((one) => [Date.parse(one.at) / 1000, one[name]]));
