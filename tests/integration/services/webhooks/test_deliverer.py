@@ -41,7 +41,7 @@ async def test_a_log_that_stalls_puts_every_lane_off_for_seconds(
         worker.wake()
         lanes = await eventually(lambda: put_off(bench, 12), seconds=15)
 
-    assert stuck.reads == 4
+    assert stuck.reads < 12  # the others waited behind them
     assert {lane["waits_for"] for lane in lanes} == {"log_away"}
     assert all(0 < lane["seconds"] < 5 for lane in lanes)
 
