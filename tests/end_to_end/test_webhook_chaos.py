@@ -127,7 +127,7 @@ async def verified(
     for endpoint in endpoints:
         state = known.get(endpoint.subscription_id)
         record.counts[f"in the end {STATES[state]}"] += 1
-        if state:
+        if state and endpoint.path not in gone:  # else it ends as soon as it is told anything
             live.append(endpoint)
         elif state is False and endpoint.changes:
             record.violations.append(f"{endpoint.path} is not verified, and was told something")
