@@ -46,9 +46,15 @@ def sink() -> Iterator[WebhookSink]:
 
 @pytest.fixture
 async def ada(up: Up) -> AsyncIterator[JmapClient]:
-    """Somebody of that name, with a number."""
+    """Somebody of that name, with a number, whose address book is in the log."""
     name = f"ada{next(_numbers)}"
     who = up.command("user", "add", name) | up.command("token", "issue", name)
+
+    def is_in_the_log() -> bool:
+        done = tidings("events", "--json", "--account", name, environment=up.environment)
+        return "AddressBook" in done.stdout
+
+    await eventually(is_in_the_log, what="no event of the new account")
     client = JmapClient(up.url, who["token"], who["account"])
     async with client.http:
         yield client

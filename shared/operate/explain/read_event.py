@@ -83,9 +83,7 @@ class EventReader:
             return msgspec.structs.replace(waiting, problem=f"NATS cannot be reached ({error})")
         if waiting is None:
             return found
-        # A row is marked a moment after its event is in the log.
-        is_there = isinstance(found, EventEvidence) and _has(found.changed, waiting.changed)
-        return found if is_there else waiting
+        return found if isinstance(found, EventEvidence) and _tells(found, waiting) else waiting
 
     async def merging(self) -> MergingEvidence:
         """How far all deliverers together have read. Raises BusUnavailableError."""
@@ -263,8 +261,17 @@ def _no_change(message: StoredMessage) -> NoEvent | None:
     return None
 
 
-def _has(changed: Mapping[str, str], states: Mapping[str, str]) -> bool:
-    return all(changed.get(name) == state for name, state in states.items())
+def _tells(found: EventEvidence, waiting: EventEvidence) -> bool:
+    """Whether it is in the log, but not marked yet, or older than what is asked about."""
+    if all(found.changed.get(name) == state for name, state in waiting.changed.items()):
+        return True
+    return _committed_before(waiting, found)
+
+
+def _committed_before(one: EventEvidence, other: EventEvidence) -> bool:
+    if one.committed_at is None or other.committed_at is None:
+        return False
+    return one.committed_at < other.committed_at
 
 
 def _event_of(message: StoredMessage) -> Event:
