@@ -177,22 +177,26 @@ def _logged(call: ast.Call) -> str:
             func=ast.Attribute(value=ast.Name(id="_log"), attr=attribute), args=arguments
         ) if attribute in (*_LEVELS, "log"):
             return template_of(arguments[-1])
+        case ast.Call(func=ast.Name(id="log_facts"), args=[_, event, _]):
+            return template_of(event)
         case _:
             return ""
 
 
 def _level_of(call: ast.Call) -> str:
-    assert isinstance(call.func, ast.Attribute)  # noqa: S101 - as `_logged` found
+    if not isinstance(call.func, ast.Attribute):
+        return "info"
     attribute = call.func.attr
     return {"exception": "error", "log": "info or warning"}.get(attribute, attribute)
 
 
 def _extra(call: ast.Call) -> Iterator[str]:
-    for keyword in call.keywords:
-        if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict):
-            yield from ("…" if key is None else template_of(key) for key in keyword.value.keys)
-        if keyword.arg == "exc_info":
-            yield "error"
+    told = [keyword.value for keyword in call.keywords if keyword.arg == "extra"]
+    for facts in (*told, *call.args[2:]):
+        if isinstance(facts, ast.Dict):
+            yield from ("…" if key is None else template_of(key) for key in facts.keys)
+    if any(keyword.arg == "exc_info" for keyword in call.keywords):
+        yield "error"
 
 
 def require_same(told: Mapping[str, str], found: set[str]) -> None:

@@ -25,6 +25,7 @@ from services.gateway.record import (
 from services.gateway.samples import new_samples
 from services.gateway.watches import Watches
 from shared.log.appender import LogUnavailableError
+from shared.runtime.logs import log_facts
 from shared.store.pool import POSTGRES_AWAY
 
 _log = logging.getLogger(__name__)
@@ -276,9 +277,10 @@ class Connections:
         now, push = self.now(), channel.push
         self.watches.ended(channel, Note(now, "ended", detail=push.end_reason))
         self.ended_lately.add(EndedConnection(channel, now))
-        _log.info(
+        log_facts(
+            _log,
             "connection_ended",
-            extra={
+            {
                 "connection_id": self.id_of(channel),
                 "transport": channel.kind,
                 "reason": push.end_reason,

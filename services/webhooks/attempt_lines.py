@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from shared.runtime.clock import utc_text
+from shared.runtime.logs import log_facts
 from shared.store.lanes import Attempt
 
 _log = logging.getLogger(__name__)
@@ -21,12 +22,11 @@ def log_attempts(
     retry_at: datetime | None,
 ) -> None:
     """`failures` in a row, with these; `retry_at`: not before then, None where it need not be."""
-    if not _log.isEnabledFor(logging.INFO):
-        return
     for attempt in attempts:
-        _log.info(
+        log_facts(
+            _log,
             "webhook_attempt",
-            extra={
+            {
                 "subscription": attempt.subscription_id,
                 "kind": attempt.kind,
                 "outcome": attempt.outcome,

@@ -1,5 +1,7 @@
 """The keys that sign, by the id that each subscription keeps (RFC 9749 section 4)."""
 
+import asyncio
+
 import asyncpg
 
 from shared.store.vapid_keys import signing_vapid_key
@@ -12,27 +14,53 @@ class SigningKeyGoneError(LookupError):
 
 
 class SigningKeys:
-    """Loads each key once; there are as many as were rotated within a grace."""
+    """Loads each key once, for all who wait; as many as were rotated within a grace are kept."""
 
     def __init__(self, pool: asyncpg.Pool, vault: Vault) -> None:
         self._pool = pool
         self._vault = vault
         self._keys: dict[str, VapidKey] = {}
-        self._forgotten = 0  # times
+        self._loading: dict[str, asyncio.Future[VapidKey | Exception | None]] = {}
 
     def forget(self) -> None:
         """One may have been destroyed."""
         self._keys.clear()
-        self._forgotten += 1
+        self._loading.clear()
 
     async def key(self, key_id: str) -> VapidKey:
         """Raises POSTGRES_ERRORS, UnsealError, SigningKeyGoneError."""
-        known = self._keys.get(key_id)
-        if known is None:
-            forgotten = self._forgotten
-            known = await signing_vapid_key(self._pool, self._vault, key_id)
-            if known is None:
-                raise SigningKeyGoneError(key_id)
-            if forgotten == self._forgotten:  # else it may have been destroyed meanwhile
-                self._keys[key_id] = known
-        return known
+        while True:
+            known = self._keys.get(key_id)
+            if known is not None:
+                return known
+            loading = self._loading.get(key_id)
+            if loading is None:
+                return await self._load(key_id)
+            answer = await asyncio.shield(loading)
+            if isinstance(answer, Exception):
+                raise answer
+            if answer is not None:  # else who loaded it gave up
+                return answer
+
+    async def _load(self, key_id: str) -> VapidKey:
+        """For all who wait meanwhile; a failure is not remembered."""
+        loading = self._loading[key_id] = asyncio.get_running_loop().create_future()
+        answer: VapidKey | Exception | None = None
+        try:
+            answer = found = await self._read(key_id)
+        except Exception as error:
+            answer = error
+            raise
+        finally:
+            loading.set_result(answer)
+            if self._loading.get(key_id) is loading:  # else it may have been destroyed meanwhile
+                del self._loading[key_id]
+                if isinstance(answer, VapidKey):
+                    self._keys[key_id] = answer
+        return found
+
+    async def _read(self, key_id: str) -> VapidKey:
+        found = await signing_vapid_key(self._pool, self._vault, key_id)
+        if found is None:
+            raise SigningKeyGoneError(key_id)
+        return found

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Literal
 
+from shared.runtime.logs import log_facts
 from shared.runtime.trace_context import TraceContext
 from shared.store.credentials import Credential
 
@@ -28,18 +29,18 @@ def log_request(
 
     `facts` are `asker_facts` and what else there is; the caller has set the `request_id`.
     """
-    if _log.isEnabledFor(logging.INFO):
-        _log.info(
-            "request",
-            extra={
-                "transport": transport,
-                "route": route,
-                "status": status,
-                "milliseconds": round(seconds * 1000, 3),
-                "trace_id": None if trace is None else trace.trace_id,
-                **facts,
-            },
-        )
+    log_facts(
+        _log,
+        "request",
+        {
+            "transport": transport,
+            "route": route,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 3),
+            "trace_id": None if trace is None else trace.trace_id,
+            **facts,
+        },
+    )
 
 
 def asker_facts(credential: Credential) -> dict[str, object]:

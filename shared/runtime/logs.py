@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
@@ -38,6 +38,7 @@ _correlation: ContextVar[Mapping[str, str]] = ContextVar("correlation", default=
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _counts: Counter[str] = Counter()
 _DROPPED = "dropped"
+_ours: "_LineHandler | None" = None  # that of `configure_logs`
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -70,7 +71,8 @@ def configure_logs(level: Level = "info", *, file_descriptor: int = 1) -> None:
     # Nobody asks a record for these, and to find them costs a fifth of a line.
     logging._srcfile = None  # noqa: SLF001 - the manual of logging says so
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = _LineHandler(file_descriptor)
+    global _ours  # noqa: PLW0603 - as the logging module's own root is
+    handler = _ours = _LineHandler(file_descriptor)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -85,24 +87,62 @@ def configure_logs(level: Level = "info", *, file_descriptor: int = 1) -> None:
     atexit.register(handler.flush)
 
 
+def log_facts(logger: logging.Logger, event: str, facts: Mapping[str, object]) -> None:
+    """As `logger.info(event, extra=facts)`, for lines that tell of each request.
+
+    Where no other handler listens there is no LogRecord, which is more than half of a line's cost.
+    """
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    if _ours is None or logging.root.handlers != [_ours]:
+        logger.info(event, extra=facts)
+    elif _ours.has_room("info"):
+        now = time.time()  # noqa: TID251 - as a LogRecord has it
+        line = _line(now, "info", event, facts.items())
+        line["logger"] = logger.name
+        _ours.add(_encode(line).decode())
+
+
 class JsonFormatter(logging.Formatter):
     """One record, one line; nothing that looks like a credential."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": _redacted(record.getMessage()),
-            **_correlation.get(),
-        }
         # What was given as `extra` stands behind what every record has.
-        for key, value in itertools.islice(vars(record).items(), _ORDINARY_COUNT, None):
-            if key not in _ORDINARY:
-                line[key] = _shown(key, value)
+        facts = itertools.islice(vars(record).items(), _ORDINARY_COUNT, None)
+        line = _line(
+            record.created,
+            record.levelname.lower(),
+            record.getMessage(),
+            (fact for fact in facts if fact[0] not in _ORDINARY),
+        )
         line["logger"] = record.name
         if record.exc_info:
             line["error"] = _redacted(self.formatException(record.exc_info))
         return _encode(line).decode()
+
+
+def _line(
+    created: float, level: str, event: str, facts: Iterable[tuple[str, object]]
+) -> dict[str, object]:
+    line: dict[str, object] = {
+        "at": _time_text(created),
+        "level": level,
+        "event": _redacted(event),
+        **_correlation.get(),
+    }
+    for key, value in facts:
+        line[key] = _shown(key, value)
+    return line
+
+
+def _time_text(created: float) -> str:
+    second = int(created)
+    return f"{_second_text(second)}.{int((created - second) * 1000):03}+00:00"
+
+
+@functools.lru_cache(4)
+def _second_text(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @functools.lru_cache(1024)
@@ -135,15 +175,23 @@ class _LineHandler(logging.Handler):
         threading.Thread(target=self._write_for_ever, name="logs", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        _counts[record.levelname.lower()] += 1
-        if len(self._lines) >= _LINES_MAX:
-            _counts[_DROPPED] += 1
-            self._dropped += 1
-            return
-        try:
-            self._lines.append(self.format(record))
-        except Exception:  # noqa: BLE001 - a bad record must not end the caller
-            self.handleError(record)
+        if self.has_room(record.levelname.lower()):
+            try:
+                self.add(self.format(record))
+            except Exception:  # noqa: BLE001 - a bad record must not end the caller
+                self.handleError(record)
+
+    def has_room(self, level: str) -> bool:
+        """For one more line, which is counted, or dropped."""
+        _counts[level] += 1
+        if len(self._lines) < _LINES_MAX:
+            return True
+        _counts[_DROPPED] += 1
+        self._dropped += 1
+        return False
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
         if not self._wanted.is_set():
             self._wanted.set()
 

@@ -129,10 +129,14 @@ async def test_a_lease_that_ended_while_the_signing_key_came_is_not_used(look: L
 
 async def somebody_waits(connection: Executor) -> bool:
     """For a table that this connection has locked."""
-    waiting = await connection.fetchval(
+    return bool(await count_waiting(connection))
+
+
+async def count_waiting(connection: Executor) -> int:
+    count: int = await connection.fetchval(
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'vapid_keys'::regclass"
     )
-    return bool(waiting)
+    return count
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ADDRESS_BLOCKED, Outcome.EGRESS_FAILED])
@@ -193,3 +197,34 @@ async def test_a_key_that_was_loaded_while_keys_were_forgotten_is_not_kept(
 
     with pytest.raises(SigningKeyGoneError):
         await keys.key(stored.id)
+
+
+async def test_all_who_wait_for_a_key_have_it_loaded_once(bench: WebhookBench) -> None:
+    """Also when the one who loads it gives up, or gets nothing."""
+    stored = await ensure_vapid_key(bench.pool, bench.vault, VapidKey.generate())
+    keys = SigningKeys(bench.pool, bench.vault)
+
+    async def asked(key_id: str) -> VapidKey | SigningKeyGoneError:
+        try:
+            return await keys.key(key_id)
+        except SigningKeyGoneError as error:
+            return error
+
+    async def by_others(key_id: str, *, does_first_give_up: bool) -> list[object]:
+        async with (
+            bench.pool.acquire() as connection,
+            asyncio.TaskGroup() as tasks,
+            connection.transaction(),
+        ):
+            await connection.execute("LOCK TABLE vapid_keys IN ACCESS EXCLUSIVE MODE")
+            first, *others = [tasks.create_task(asked(key_id)) for _ in range(5)]
+            await eventually(lambda: somebody_waits(connection))
+            assert await count_waiting(connection) == 1
+            if does_first_give_up:
+                first.cancel()
+        return [other.result() for other in others]
+
+    [missing] = set(await by_others("gone", does_first_give_up=False))
+    assert isinstance(missing, SigningKeyGoneError)
+    found = await by_others(stored.id, does_first_give_up=True)
+    assert found == [await keys.key(stored.id)] * 4

@@ -1,10 +1,20 @@
 import logging
 import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
-from shared.runtime.logs import JsonFormatter, _LineHandler, correlated, lines_logged
+from shared.runtime import logs
+from shared.runtime.logs import (
+    JsonFormatter,
+    _LineHandler,
+    configure_logs,
+    correlated,
+    lines_logged,
+    log_facts,
+)
 
 
 def line_of(message: str, **extra: object) -> dict[str, object]:
@@ -82,3 +92,56 @@ def test_what_was_logged_is_written_when_it_is_flushed() -> None:
     with os.fdopen(reading) as lines:
         numbers = [msgspec.json.decode(line)["number"] for line in lines]
     assert numbers == list(range(100))
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A descriptor to read this process's lines from; its logs are as before afterwards."""
+    for name in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing"):
+        monkeypatch.setattr(logging, name, getattr(logging, name))
+    monkeypatch.setattr(logs, "_ours", None)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    reading, writing = os.pipe()
+    try:
+        configure_logs("info", file_descriptor=writing)
+        yield reading
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        os.close(reading)
+        os.close(writing)
+
+
+def written(configured: int, lines: int) -> list[dict[str, object]]:
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    found = [msgspec.json.decode(line) for line in os.read(configured, 65_536).splitlines()]
+    assert len(found) == lines
+    return found
+
+
+def test_facts_are_the_line_that_a_record_would_be(configured: int) -> None:
+    logger = logging.getLogger("tests.facts")
+    facts = {"status": 201, "token": "hunter2", "said": "Bearer hunter2", "retry_at": None}
+    before = dict(lines_logged())
+    with correlated(request_id="r1"):
+        logger.info("attempt", extra=facts)
+        log_facts(logger, "attempt", facts)
+        logging.getLogger().addHandler(logging.NullHandler())
+        log_facts(logger, "attempt", facts)
+    lines = written(configured, 3)
+    for line in lines:
+        at = datetime.fromisoformat(str(line.pop("at")))
+        assert timedelta() <= datetime.now(UTC) - at < timedelta(minutes=1)
+    assert [list(line) for line in lines] == [list(lines[0])] * 3
+    assert lines == [lines[0]] * 3
+    assert "hunter2" not in str(lines)
+    assert lines_logged()["info"] - before.get("info", 0) == 3
+
+
+def test_facts_are_not_told_below_their_level(configured: int) -> None:
+    logging.getLogger().setLevel("WARNING")
+    log_facts(logging.getLogger("tests.facts"), "attempt", {})
+    logging.getLogger("tests.facts").warning("end")
+    assert [line["event"] for line in written(configured, 1)] == ["end"]
