@@ -196,7 +196,8 @@ class Deliverer:
             else now + timedelta(seconds=verdict.wait_seconds or 0),
         )
         settlement = Settlement(
-            lane=lane,
+            lane_id=lane.id,
+            lease=lane.lease,
             cursor=telling.position.cursor,
             told=telling.position.told,
             must_retry=failure is not None or telling.wait_seconds is not None,

@@ -224,7 +224,8 @@ async def fill_attempts(connection: asyncpg.Connection) -> float:
 
 def settled(lane: ClaimedLane, began_at: Any) -> Settlement:
     return Settlement(
-        lane=lane,
+        lane_id=lane.id,
+        lease=lane.lease,
         cursor=lane.target,
         told={},
         must_retry=False,
