@@ -7,10 +7,12 @@ endpoint is told anew what it may have been told: never something older.
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
+import msgspec
 
 from services.webhooks.answers import Answer, Outcome
 from services.webhooks.attempt_lines import log_attempts
@@ -32,13 +34,21 @@ from shared.web_push.sealing import UnsealError
 _log = logging.getLogger(__name__)
 
 _CLAIM_LANES_MAX = 100  # at once
-_CLAIM_LANES_MIN = 20  # while others are at work: a claim costs the same for one as for many
+_CLAIM_LANES_MIN = 40  # while others are at work: a claim costs the same for one as for many
 _UNSETTLED_MAX = 1_000  # looks that have ended and are not written yet; then nothing is claimed
 _POLL_SECONDS = 0.5  # for lanes whose time comes, and what nobody told us of
 _SLOW_SECONDS = 1.0  # then a request gives its slot to somebody else
+_AHEAD_SECONDS = 1.0  # then a lane that was claimed ahead is left to any worker
 _RETRY_SECONDS = 2.0  # after a fault of our own
 _LOG_AWAY = (BusUnavailableError, DirectGetError, LogUnavailableError, TimeoutError)
 _UNSEALABLE_SECONDS = 900.0
+
+
+class _Ahead(msgspec.Struct, frozen=True):
+    """A claimed lane that waits for a slot; `claimed_at` in monotonic seconds."""
+
+    lane: ClaimedLane
+    claimed_at: float
 
 
 class Deliverer:
@@ -63,6 +73,7 @@ class Deliverer:
         self._wanted = asyncio.Event()
         self._name = secrets.token_hex(8)
         self._claims = 0
+        self._ahead: deque[_Ahead] = deque()  # bounded by the slots
         self._has_more_troubled = False
         for group, most in self._slots.sizes_max().items():
             metrics.set(Metric.WEBHOOKS_IN_FLIGHT_MAX, most, group=group)
@@ -73,6 +84,7 @@ class Deliverer:
     async def run(self, draining: asyncio.Event) -> None:
         """Until `draining`, and what was begun has ended."""
         async with asyncio.TaskGroup() as tasks:
+            self._looks = tasks
             settling = tasks.create_task(self._settling.run(), name="settling")
             stopping = tasks.create_task(self._wake_when(draining), name="stopping")
             polled_at = float("-inf")
@@ -86,10 +98,10 @@ class Deliverer:
                     groups.append(Group.TROUBLED)
                 for group in groups:
                     # From before the claim: whoever takes over counts from a later time.
-                    leased_until = self._clock.monotonic() + self._settings.lease_seconds
+                    claimed_at = self._clock.monotonic()
                     for lane in await self._claim(group, is_poll=is_poll):
-                        self._slots.take(_look_of(lane), lane.origin, group)
-                        tasks.create_task(self._look(lane, leased_until))
+                        self._take(lane, group, claimed_at)
+                self._leave_ahead(before=self._clock.monotonic() - _AHEAD_SECONDS)
                 self._report()
                 try:
                     async with asyncio.timeout(_POLL_SECONDS):
@@ -97,6 +109,7 @@ class Deliverer:
                 except TimeoutError:
                     pass
             stopping.cancel()
+            self._leave_ahead(before=float("inf"))
             while len(self._slots):
                 self._wanted.clear()
                 await self._wanted.wait()
@@ -109,12 +122,13 @@ class Deliverer:
 
     async def _claim(self, group: Group, *, is_poll: bool) -> Sequence[ClaimedLane]:
         """Now and then for few lanes, too: those at work may hold their slots for long."""
-        room = min(self._slots.free(group), _CLAIM_LANES_MAX, _UNSETTLED_MAX - len(self._settling))
+        room = min(self._slots.room(group), _CLAIM_LANES_MAX, _UNSETTLED_MAX - len(self._settling))
         at_work = self._slots.sizes()[group]
         least = 1 if is_poll else min(_CLAIM_LANES_MIN, at_work + 1)  # more are about to be free
         if room < least:
             return []
         self._claims += 1
+        self._slots.claim_begins(group)
         claim = Claim(
             lease=f"{self._name}.{self._claims}",
             lease_for=timedelta(seconds=self._settings.lease_seconds),
@@ -133,6 +147,32 @@ class Deliverer:
         if not claimed.is_all:
             self._wanted.set()
         return claimed.lanes
+
+    def _take(self, lane: ClaimedLane, group: Group, claimed_at: float) -> None:
+        if group is Group.HEALTHY and self._slots.free(group) <= 0:
+            self._slots.take(_look_of(lane), lane.origin, Group.AHEAD)
+            self._ahead.append(_Ahead(lane, claimed_at))
+        else:
+            self._slots.take(_look_of(lane), lane.origin, group)
+            self._begin(lane, claimed_at)
+
+    def _begin(self, lane: ClaimedLane, claimed_at: float) -> None:
+        leased_until = claimed_at + self._settings.lease_seconds
+        self._looks.create_task(self._look(lane, leased_until))
+
+    def _begin_ahead(self) -> None:
+        while self._ahead and self._slots.free(Group.HEALTHY) > 0:
+            waiting = self._ahead.popleft()
+            self._slots.begin(_look_of(waiting.lane))
+            self._begin(waiting.lane, waiting.claimed_at)
+
+    def _leave_ahead(self, *, before: float) -> None:
+        """Those claimed before then, to whoever has a slot: what may be told is judged anew."""
+        while self._ahead and self._ahead[0].claimed_at < before:
+            lane = self._ahead.popleft().lane
+            self._slots.give_back(_look_of(lane))
+            left = put_off(lane, 0.0, WaitsFor.SLOT)
+            self._settling.add(self._end(lane, left, self._clock.now()))
 
     def _report(self) -> None:
         for group, size in self._slots.sizes().items():
@@ -159,11 +199,13 @@ class Deliverer:
         finally:
             slow.cancel()
             self._slots.give_back(_look_of(lane))
+            self._begin_ahead()
             self._wanted.set()
         self._settling.add(self._end(lane, telling, began_at))
 
     def _turn_slow(self, look: str) -> None:
         self._slots.turn_slow(look)
+        self._begin_ahead()
         self._wanted.set()
 
     def _end(self, lane: ClaimedLane, telling: Telling, began_at: datetime) -> LookEnd:

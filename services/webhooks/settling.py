@@ -14,7 +14,7 @@ from shared.store.push_subscriptions import delete_push_subscriptions
 _log = logging.getLogger(__name__)
 
 _GATHER_SECONDS = 0.005
-_BATCH = 200
+_BATCH = 500
 _RETRY_SECONDS = 0.5
 # About what is written, so for good; whatever else PostgreSQL says may pass.
 _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -55,7 +55,8 @@ class Settling:
         """Until cancelled."""
         while True:
             await self._changed.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
+            if len(self._waiting) < _BATCH:
+                await asyncio.sleep(_GATHER_SECONDS)
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             self._in_hand = len(batch)
             if not self._waiting:

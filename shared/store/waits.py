@@ -15,4 +15,5 @@ class WaitsFor(StrEnum):
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - another TIDINGS_SECRET_KEY
     CRASHED = "crashed"  # a bug of ours
     LEASE = "lease"  # many parts: the rest in another look
+    SLOT = "slot"  # who had claimed it got no slot free in time
     ENDED = "ended"  # nothing may be sent to it any more

@@ -101,6 +101,11 @@ _WAITS = {
     WaitsFor.LEASE: _Wait(
         Reason.DUE, "the message has many parts, and the rest is next", "To send it now:"
     ),
+    WaitsFor.SLOT: _Wait(
+        Reason.DUE,
+        "the deliverer that had taken it had no slot free, and left it to any other",
+        "Look at tidings_webhooks_in_flight of the deliverers; to send it now:",
+    ),
     WaitsFor.ENDED: _Wait(
         Reason.DUE, "it had ended when a deliverer looked at it last", "To look again now:"
     ),

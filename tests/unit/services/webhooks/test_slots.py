@@ -90,3 +90,38 @@ def test_an_origin_without_room_for_slow_lanes_gets_few_of_the_healthy_slots() -
 def test_there_is_a_bound_for_each_group() -> None:
     bounds = Slots(LIMITS).sizes_max()
     assert bounds == {Group.HEALTHY: 2, Group.TROUBLED: 1, Group.SLOW: 1}
+
+
+def test_as_many_are_claimed_ahead_as_were_given_back_lately() -> None:
+    slots = Slots(SlotLimits(healthy_max=4, troubled_max=2, slow_max=2, origin_max=9))
+    for lane in "abcd":
+        slots.take(lane, "o1", Group.HEALTHY)
+    assert slots.room(Group.HEALTHY) == 0, "nobody says that a slot will be free"
+
+    slots.claim_begins(Group.HEALTHY)
+    for lane in "abc":
+        slots.give_back(lane)
+    assert slots.room(Group.HEALTHY) == 3 + 2, "half of the slots at most"
+    slots.claim_begins(Group.HEALTHY)
+    assert slots.room(Group.HEALTHY) == 3 + 2
+    slots.take("e", "o1", Group.AHEAD)
+    assert slots.room(Group.HEALTHY) == 3 + 1
+    slots.claim_begins(Group.TROUBLED)
+    assert slots.room(Group.HEALTHY) == 3 + 1, "that one takes no healthy slots"
+    slots.claim_begins(Group.HEALTHY)
+    assert slots.room(Group.HEALTHY) == 3, "all at work were held up between two claims"
+    assert slots.room(Group.TROUBLED) == 2
+
+
+def test_one_that_waits_has_its_origin_s_room_and_no_slot() -> None:
+    slots = Slots(SlotLimits(healthy_max=4, troubled_max=2, slow_max=2, origin_max=3))
+    slots.take("a", "o1", Group.HEALTHY)
+    slots.take("b", "o1", Group.AHEAD)
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 1}
+    assert slots.sizes() == {Group.HEALTHY: 1, Group.TROUBLED: 0, Group.SLOW: 0}
+    slots.begin("b")
+    assert slots.sizes()[Group.HEALTHY] == 2
+    slots.take("c", "o1", Group.AHEAD)
+    slots.give_back("c")
+    assert slots.busy_origins(Group.HEALTHY) == {"o1": 1}
+    assert len(slots) == 2

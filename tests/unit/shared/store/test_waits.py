@@ -14,5 +14,6 @@ def test_the_names_of_waits_stay() -> None:
         "secret_unreadable",
         "crashed",
         "lease",
+        "slot",
         "ended",
     ]

@@ -47,6 +47,7 @@ def test_of_many_attempts_the_first_and_the_last_are_shown() -> None:
         (WaitsFor.BREAKER, Reason.BREAKER),
         (WaitsFor.OWN_FAULT, Reason.OWN_FAULT),
         (WaitsFor.LOG_AWAY, Reason.LOG_AWAY),
+        (WaitsFor.SLOT, Reason.DUE),
         (WaitsFor.SECRET_UNREADABLE, Reason.SECRET_UNREADABLE),
         (WaitsFor.CRASHED, Reason.CRASHED),
         (WaitsFor.LEASE, Reason.DUE),
