@@ -73,6 +73,7 @@ class Deliverer:
         self._wanted = asyncio.Event()
         self._name = secrets.token_hex(8)
         self._claims = 0
+        self._looks: asyncio.TaskGroup  # of `run`
         self._ahead: deque[_Ahead] = deque()  # bounded by the slots
         self._has_more_troubled = False
         for group, most in self._slots.sizes_max().items():

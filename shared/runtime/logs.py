@@ -100,7 +100,10 @@ def log_facts(logger: logging.Logger, event: str, facts: Mapping[str, object]) -
         now = time.time()  # noqa: TID251 - as a LogRecord has it
         line = _line(now, "info", event, facts.items())
         line["logger"] = logger.name
-        _ours.add(_encode(line).decode())
+        try:
+            _ours.add(_encode(line).decode())
+        except Exception as error:  # noqa: BLE001 - a bad fact must not end the caller
+            logger.error("line_not_logged", extra={"line": event, "error": repr(error)})  # noqa: TRY400
 
 
 class JsonFormatter(logging.Formatter):

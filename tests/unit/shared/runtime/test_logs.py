@@ -113,6 +113,11 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         os.close(writing)
 
 
+def listen_alone() -> None:
+    """Without the handlers that pytest adds once the fixtures are made."""
+    logging.getLogger().handlers[:] = [logs._ours]  # type: ignore[list-item]
+
+
 def written(configured: int, lines: int) -> list[dict[str, object]]:
     for handler in logging.getLogger().handlers:
         handler.flush()
@@ -122,14 +127,24 @@ def written(configured: int, lines: int) -> list[dict[str, object]]:
 
 
 def test_facts_are_the_line_that_a_record_would_be(configured: int) -> None:
-    logger = logging.getLogger("tests.facts")
+    logger = logging.getLogger("tests.facts.same")
     facts = {"status": 201, "token": "hunter2", "said": "Bearer hunter2", "retry_at": None}
+    records: list[logging.LogRecord] = []
+
+    def noted(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return True
+
+    logger.addFilter(noted)
     before = dict(lines_logged())
+    listen_alone()
     with correlated(request_id="r1"):
         logger.info("attempt", extra=facts)
         log_facts(logger, "attempt", facts)
+        assert len(records) == 1, "that one needs none"
         logging.getLogger().addHandler(logging.NullHandler())
         log_facts(logger, "attempt", facts)
+        assert len(records) == 2
     lines = written(configured, 3)
     for line in lines:
         at = datetime.fromisoformat(str(line.pop("at")))
@@ -140,7 +155,15 @@ def test_facts_are_the_line_that_a_record_would_be(configured: int) -> None:
     assert lines_logged()["info"] - before.get("info", 0) == 3
 
 
+def test_a_fact_that_cannot_be_encoded_does_not_end_the_caller(configured: int) -> None:
+    listen_alone()
+    log_facts(logging.getLogger("tests.facts"), "attempt", {"said": "\ud800"})
+    [line] = written(configured, 1)
+    assert (line["event"], line["line"], line["level"]) == ("line_not_logged", "attempt", "error")
+
+
 def test_facts_are_not_told_below_their_level(configured: int) -> None:
+    listen_alone()
     logging.getLogger().setLevel("WARNING")
     log_facts(logging.getLogger("tests.facts"), "attempt", {})
     logging.getLogger("tests.facts").warning("end")
